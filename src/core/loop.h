@@ -1,0 +1,173 @@
+#ifndef CORE_LOOP_H
+#define CORE_LOOP_H
+
+/*
+ * The event loop of a process: io_uring where the kernel lets us, else epoll, behind one
+ * completion-style interface: ask for an operation, get a call when it is done.
+ *
+ * Rules that make it safe to use:
+ *  - No call-back is ever made from inside a loop_* function the user calls; all come from
+ *    loop_turn. So nothing is freed under its caller's feet.
+ *  - Every struct below is embedded in its owner and must stay until it is stopped or, for sockets,
+ *    until `closed` was called: io_uring may still hold buffers of a cancelled operation.
+ *  - One loop per process, single thread.
+ */
+
+#include "core/address.h"
+#include "core/error.h"
+#include "core/list.h"
+#include "core/text.h"
+
+#include <sys/uio.h>
+
+struct loop;
+
+enum loop_backend { LOOP_AUTO, LOOP_URING, LOOP_EPOLL };
+
+/* The environment variable TRILITH_LOOP=epoll|uring decides for LOOP_AUTO; without it io_uring is
+ * tried first and epoll is the fallback. */
+MUST_CHECK enum err loop_new(enum loop_backend backend, struct loop **loop_out, struct why *why);
+
+/* Every operation must have been stopped and every socket closed. Accepts NULL. */
+void loop_free(struct loop *loop);
+
+/* "io_uring" or "epoll". */
+const char *loop_backend_name(const struct loop *loop);
+
+/* Turns until loop_stop. */
+void loop_run(struct loop *loop);
+
+/* One turn: submits, waits at most max_wait_ms (-1: until something happens) for the next event,
+ * makes all due calls, then the deferred tasks. */
+void loop_turn(struct loop *loop, int64_t max_wait_ms);
+void loop_stop(struct loop *loop);
+
+/* The coarse clock, read once per turn: monotonic ms and us, wall seconds. */
+int64_t loop_now_ms(const struct loop *loop);
+int64_t loop_now_us(const struct loop *loop);
+int64_t loop_wall_s(const struct loop *loop);
+
+/* ---- timers: one shot, 1 ms resolution, O(1) start and stop (hierarchical wheel) ---- */
+
+struct loop_timer {
+    struct list link;
+    int64_t due_ms;
+    void (*run)(struct loop_timer *timer);
+};
+
+/* Zeroed memory must be initialised once before the other calls. */
+void loop_timer_init(struct loop_timer *timer, void (*run)(struct loop_timer *timer));
+
+/* Starts or restarts. after_ms < 0 counts as 0. */
+void loop_timer_start(struct loop *loop, struct loop_timer *timer, int64_t after_ms);
+void loop_timer_stop(struct loop *loop, struct loop_timer *timer);
+bool loop_timer_is_running(const struct loop_timer *timer);
+
+/* ---- deferred tasks: run once at the end of this turn (or of the next one, when started by a
+ * deferred task) ---- */
+
+struct loop_task {
+    struct list link;
+    void (*run)(struct loop_task *task);
+};
+
+void loop_task_init(struct loop_task *task, void (*run)(struct loop_task *task));
+void loop_defer(struct loop *loop, struct loop_task *task); /* no effect when already waiting */
+void loop_task_cancel(struct loop_task *task);
+
+/* A hook that runs at the end of every turn, after the tasks; returns the longest time in ms the
+ * loop may sleep next (-1: any). For work that is polled, such as shared-memory rings. */
+struct loop_hook {
+    struct list link;
+    int64_t (*run)(struct loop_hook *hook);
+};
+void loop_hook_start(struct loop *loop, struct loop_hook *hook, int64_t (*run)(struct loop_hook *));
+void loop_hook_stop(struct loop_hook *hook);
+
+/* ---- readiness of any descriptor (eventfd, signalfd, pipe, UDP), level-triggered ---- */
+
+enum { LOOP_READ = 1, LOOP_WRITE = 2, LOOP_HANGUP = 4 };
+
+struct loop_watch {
+    struct loop *loop;
+    int fd;
+    unsigned events;
+    uint32_t serial; /* private: tells stale completions from live ones */
+    bool is_armed;   /* private */
+    void (*run)(struct loop_watch *watch, unsigned events);
+};
+
+/* events: LOOP_READ and/or LOOP_WRITE. The descriptor is not owned. After loop_watch_stop no call
+ * comes any more and the struct may go. */
+MUST_CHECK enum err loop_watch_start(struct loop *loop, struct loop_watch *watch, int fd,
+                                     unsigned events,
+                                     void (*run)(struct loop_watch *watch, unsigned events));
+void loop_watch_stop(struct loop_watch *watch);
+
+/* ---- sockets ---- */
+
+struct loop_socket;
+
+struct loop_socket_events {
+    /* A connection of a listening socket: fd (non-blocking, close-on-exec) is the callee's. err is
+     * OK, or ERR_LIMIT when descriptors ran out (fd -1; accepting goes on after a pause). */
+    void (*accepted)(struct loop_socket *socket, int fd, const struct address *peer, enum err err);
+    /* Answer to loop_connect. */
+    void (*connected)(struct loop_socket *socket, enum err err);
+    /* Answer to loop_receive: err OK with data (valid during the call only), OK with an empty data
+     * at the end of the stream, or ERR_CLOSED (reset) / ERR_SYSTEM. */
+    void (*received)(struct loop_socket *socket, struct text data, enum err err);
+    /* Answer to loop_send / loop_send_file: all bytes are with the kernel, or err. */
+    void (*sent)(struct loop_socket *socket, enum err err);
+    /* Last call after loop_socket_close: the descriptor is closed and the struct may be freed. */
+    void (*closed)(struct loop_socket *socket);
+};
+
+struct loop_socket {
+    struct loop *loop;
+    const struct loop_socket_events *events;
+    int fd;
+    struct {             /* private to the back ends */
+        uint8_t flags;   /* which operations are asked for */
+        uint8_t pending; /* operations the kernel still holds */
+        bool is_closing;
+        int file;
+        struct iovec iov[4];
+        int iov_count;
+        int64_t file_offset;
+        int64_t file_left;
+        struct list link;
+        struct msghdr message;
+    } op;
+};
+
+/* Takes over fd, which must be non-blocking. events stays valid as long as the socket. */
+void loop_socket_init(struct loop *loop, struct loop_socket *socket, int fd,
+                      const struct loop_socket_events *events);
+
+/* Starts accepting on a listening socket, until loop_accept_stop or close. */
+void loop_accept(struct loop_socket *socket);
+void loop_accept_stop(struct loop_socket *socket);
+
+/* `address` is copied. */
+void loop_connect(struct loop_socket *socket, const struct address *address);
+
+/* Asks for ONE received() call. No effect when one is already asked for. Not asking again is
+ * back-pressure. */
+void loop_receive(struct loop_socket *socket);
+
+/* Sends up to 4 pieces in order; partial sends are continued inside. The memory must stay until
+ * sent(). At most one send or send_file at a time. */
+void loop_send(struct loop_socket *socket, const struct iovec *iov, int count);
+
+/* Sends len bytes of the file from offset, without passing them through user memory. A file that is
+ * shorter than promised gives sent(ERR_CLOSED). */
+void loop_send_file(struct loop_socket *socket, int file, int64_t offset, int64_t len);
+
+bool loop_is_sending(const struct loop_socket *socket);
+
+/* Cancels everything asked for (no call of theirs comes any more), closes the descriptor and then
+ * calls closed(), always from a later loop_turn. May be called once. */
+void loop_socket_close(struct loop_socket *socket);
+
+#endif

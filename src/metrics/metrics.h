@@ -1,0 +1,68 @@
+#ifndef METRICS_METRICS_H
+#define METRICS_METRICS_H
+
+/*
+ * Counters in memory that the parent owns and every process of a server maps: they survive a reload
+ * and the crash of a worker. One block per process slot; only its process writes it (so plain
+ * relaxed stores), everybody may read it.
+ */
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+/* name, kind (counter only grows, gauge goes both ways), help */
+#define METRICS_LIST(X)                                                                            \
+    X(connections_accepted, COUNTER, "Connections accepted")                                       \
+    X(connections_open, GAUGE, "Connections open now")                                             \
+    X(requests, COUNTER, "Requests answered")                                                      \
+    X(responses_2xx, COUNTER, "Answers with status 2xx")                                           \
+    X(responses_3xx, COUNTER, "Answers with status 3xx")                                           \
+    X(responses_4xx, COUNTER, "Answers with status 4xx")                                           \
+    X(responses_5xx, COUNTER, "Answers with status 5xx")                                           \
+    X(client_aborts, COUNTER, "Requests whose client went away first")                             \
+    X(received_bytes, COUNTER, "Bytes received from clients")                                      \
+    X(sent_bytes, COUNTER, "Bytes sent to clients")                                                \
+    X(app_requests, COUNTER, "Requests given to an application")                                   \
+    X(app_queue, GAUGE, "Requests waiting for an application worker")                              \
+    X(app_busy, GAUGE, "Requests inside an application worker")                                    \
+    X(app_wait_us, COUNTER, "Microseconds that requests waited for a worker, summed")              \
+    X(app_work_us, COUNTER, "Microseconds inside application workers, summed")                     \
+    X(app_failures, COUNTER, "Requests lost by a worker (crash, deadline)")                        \
+    X(dns_queries, COUNTER, "DNS queries answered")                                                \
+    X(dns_refused, COUNTER, "DNS queries refused or malformed")                                    \
+    X(log_dropped, COUNTER, "Log lines dropped because the log could not take them")
+
+struct metrics {
+#define X(name, kind, help) _Atomic int64_t name;
+    METRICS_LIST(X)
+#undef X
+};
+
+static inline void metrics_add(_Atomic int64_t *metric, int64_t value)
+{
+    /* one writer: a load and a store are enough and cost no bus lock */
+    int64_t now = atomic_load_explicit(metric, memory_order_relaxed);
+    atomic_store_explicit(metric, now + value, memory_order_relaxed);
+}
+
+static inline void metrics_set(_Atomic int64_t *metric, int64_t value)
+{
+    atomic_store_explicit(metric, value, memory_order_relaxed);
+}
+
+static inline int64_t metrics_get(const _Atomic int64_t *metric)
+{
+    return atomic_load_explicit(metric, memory_order_relaxed);
+}
+
+/* For status, export and docs. */
+struct metrics_entry {
+    const char *name;
+    enum { METRICS_COUNTER, METRICS_GAUGE } kind;
+    const char *help;
+    uint32_t offset; /* in struct metrics */
+};
+extern const struct metrics_entry metrics_entries[];
+extern const uint32_t metrics_entry_count;
+
+#endif

@@ -1,0 +1,210 @@
+#ifndef SITE_SITE_H
+#define SITE_SITE_H
+
+/*
+ * The site file: YAML -> field tables -> checked topology. Everything lives in the site's own arena
+ * and is immutable after site_load; a reload loads a new one.
+ *
+ * One table of fields per section (fields_*.c) gives parsing, defaults, checks, the JSON Schema
+ * (trilith schema) and the reference page (docs/reference/site.md).
+ */
+
+#include "core/address.h"
+#include "core/arena.h"
+#include "core/buffer.h"
+#include "core/error.h"
+
+struct site_place { /* where something stands in the file, both from 1; 0: not in the file */
+    int line;
+    int column;
+};
+
+struct site_server {
+    struct text name;
+    struct address address;
+    struct site_place place;
+};
+
+/* A list of servers from `on:`; empty: every server (a site without `servers:` has one, "local").
+ */
+struct site_on {
+    const struct site_server **servers;
+    size_t count;
+};
+
+struct site_listen {
+    struct text address; /* "127.0.0.1" without servers:, else the server's own; or as given */
+    int64_t http;        /* port; default 80 as root, else 8080 */
+    int64_t dns;         /* port; default 53 as root, else 5300 */
+};
+
+enum site_action { ACTION_STATIC, ACTION_APP, ACTION_REDIRECT, ACTION_RESPOND, ACTION_UPSTREAM };
+
+struct site_header_rule {
+    struct text name;
+    struct text value;
+};
+
+/* One way in: what matches and what answers. Routes are tried in the order of site.routes, which
+ * site_load sorts: exact host before any host, longer path before shorter, then file order. */
+struct site_route {
+    struct text host;     /* empty: any; "*.example.com" allowed; lower case */
+    struct text path;     /* prefix; matches whole segments: "/a" matches "/a" and "/a/b" */
+    struct text *methods; /* empty: any */
+    size_t method_count;
+    struct text header_name;  /* empty: any request */
+    struct text header_value; /* empty: the header must just exist */
+    enum site_action action;
+    size_t number;      /* index in site.routes: names its descriptors ("static.N") */
+    struct text folder; /* ACTION_STATIC: absolute path */
+    struct text index;  /* "index.html" */
+    bool listing;
+    bool symlinks;             /* follow links that stay inside the folder; default no */
+    struct text app;           /* ACTION_APP: name in site.apps */
+    struct text redirect;      /* target; keeps the rest of the path when it ends with '/' */
+    int64_t status;            /* of redirect (301 302 303 307 308) or respond */
+    struct text body;          /* of respond */
+    struct text type;          /* of respond */
+    struct text upstream;      /* "http://host:port" or "http://unix:/path" */
+    struct text cache_control; /* made from `cache: 1h` or as given; empty: none */
+    bool compress;
+    struct site_header_rule *headers; /* added to every answer of this route */
+    size_t header_count;
+    struct site_place place;
+};
+
+struct site_error_page {
+    int64_t status;
+    struct text file; /* absolute */
+};
+
+enum site_access_log { ACCESS_LOG_COMBINED, ACCESS_LOG_JSON, ACCESS_LOG_OFF };
+
+struct site_web {
+    bool is_present;
+    struct site_on on;
+    int64_t workers; /* edge processes; 0: one per core */
+    struct site_error_page *errors;
+    size_t error_count;
+    int64_t access_log; /* enum site_access_log */
+    struct site_limits {
+        int64_t head;        /* bytes, default 64 KiB */
+        int64_t target;      /* bytes, default 16 KiB */
+        int64_t headers;     /* count, default 128 */
+        int64_t body;        /* bytes, default 1 GiB */
+        int64_t connections; /* per process, default 8192 */
+        int64_t requests;    /* per connection, default 0: any */
+    } limits;
+    struct site_timeouts { /* ms */
+        int64_t head;      /* 10 s */
+        int64_t body;      /* 30 s */
+        int64_t send;      /* 30 s */
+        int64_t idle;      /* 75 s */
+        int64_t drain;     /* 30 s: how long old connections may live at stop or replacement */
+    } timeouts;
+};
+
+struct site_variable { /* environment of an app */
+    struct text name;
+    struct text value; /* empty when it comes from `file` */
+    struct text file;  /* absolute; read by the parent at start, contents are secret */
+};
+
+struct site_app {
+    struct text name; /* "app" for the short form, else its key in apps: */
+    struct site_on on;
+    struct text wsgi;   /* "module:callable" */
+    struct text root;   /* absolute folder, working directory and first of sys.path */
+    struct text python; /* interpreter; default: ROOT/venv or ROOT/.venv, else /usr/bin/python3 */
+    int64_t workers;    /* default: cores * 2, at least 2 */
+    int64_t queue;      /* requests that may wait; more get 503; default 1024 */
+    int64_t start_ms;   /* deadline of a start, default 60 s */
+    int64_t request_ms; /* deadline of a request, default 60 s */
+    struct text
+        ready; /* path asked in the new worker before it counts as ready; empty: import only */
+    struct text mount; /* SCRIPT_NAME; "" at the root */
+    struct text user;  /* runs as this user instead of its own uid; empty: own uid */
+    struct site_variable *environment;
+    size_t environment_count;
+    struct site_place place;
+};
+
+struct site_database {
+    bool is_present;
+    struct site_on on;
+    struct text name;    /* of the database; letters, digits, underscore */
+    int64_t port;        /* TCP on the server's address; 0 (default): Unix socket only */
+    int64_t memory;      /* bytes of buffer pool, default 128 MiB */
+    int64_t connections; /* max_connections, default 200 */
+    struct site_place place;
+};
+
+struct site_record {  /* extra DNS records */
+    struct text name; /* relative to the zone, "@" for the apex */
+    struct text type; /* A AAAA CNAME TXT MX CAA NS SRV */
+    struct text value;
+    int64_t ttl; /* s; 0: the zone's */
+    struct site_place place;
+};
+
+struct site_dns {
+    bool is_present;
+    struct site_on on;
+    int64_t ttl; /* s, default 60 */
+    struct site_record *records;
+    size_t record_count;
+    struct site_place place;
+};
+
+struct site {
+    struct arena *arena;
+    struct text file;            /* absolute path of the file */
+    struct text folder;          /* its folder; relative paths start here */
+    struct text source;          /* the bytes of the file */
+    struct text name;            /* "www.foobar.com" */
+    struct text domain;          /* the zone: name without its first label when it has 3 or more */
+    struct site_server *servers; /* at least one */
+    size_t server_count;
+    bool has_servers; /* false: this machine, on loopback */
+    struct site_listen listen;
+    struct site_route *routes;
+    size_t route_count;
+    struct site_app *apps;
+    size_t app_count;
+    struct site_web web;
+    struct site_database database;
+    struct site_dns dns;
+};
+
+/* All mistakes of one file, in file order, each one line: "file:line:column: path: what is wrong,
+ * what is allowed". */
+struct site_mistakes {
+    struct buffer text;
+    size_t count;
+};
+
+/* Reads, checks and completes the file. On failure *mistakes says all that is wrong (the caller
+ * frees it with site_mistakes_done in any case) and the result is ERR_SYNTAX, or
+ * ERR_NOT_FOUND/ERR_SYSTEM with one line when the file cannot be read. The caller frees the site
+ * with site_free. */
+MUST_CHECK enum err site_load(const char *path, struct site **site_out,
+                              struct site_mistakes *mistakes);
+
+/* The same for bytes that are already here; `path` is used in messages and for relative names and
+ * need not exist. check_files: that the folders and files named in it exist. */
+MUST_CHECK enum err site_parse(struct text source, const char *path, bool check_files,
+                               struct site **site_out, struct site_mistakes *mistakes);
+
+void site_mistakes_done(struct site_mistakes *mistakes);
+void site_free(struct site *site); /* accepts NULL */
+
+const struct site_server *site_server_find(const struct site *site, struct text name);
+bool site_is_on(const struct site *site, const struct site_on *on,
+                const struct site_server *server);
+const struct site_app *site_app_find(const struct site *site, struct text name);
+
+/* JSON Schema (draft 2020-12) of the site file, and its reference page in Markdown. */
+void site_write_schema(struct buffer *out);
+void site_write_reference(struct buffer *out);
+
+#endif

@@ -1,0 +1,75 @@
+#ifndef STREAM_STREAM_H
+#define STREAM_STREAM_H
+
+/*
+ * A byte stream to a peer: TCP or a Unix socket now, TLS and the PROXY protocol as filters later;
+ * the layers above do not know which. Owns its socket, its idle and progress deadlines and the way
+ * a connection is closed so that the peer still gets the last answer (RFC 9112 9.6).
+ *
+ * Calls back from the loop only, never from inside a stream_* function.
+ */
+
+#include "core/loop.h"
+
+struct stream;
+
+struct stream_events {
+    void (*connected)(struct stream *stream, enum err err);
+    /* Answer to stream_receive: data (valid during the call); empty with OK at the end of input;
+     * ERR_CLOSED, ERR_TIMEOUT or ERR_SYSTEM. */
+    void (*received)(struct stream *stream, struct text data, enum err err);
+    /* Answer to stream_send and stream_send_file. ERR_TIMEOUT: the peer took nothing for the send
+     * deadline. */
+    void (*sent)(struct stream *stream, enum err err);
+    /* The last call: the stream is freed after it. Comes once after stream_close/stream_abort. */
+    void (*closed)(struct stream *stream);
+};
+
+/* Over an accepted descriptor, which it owns from now on. `owner` is for the caller. */
+struct stream *stream_new(struct loop *loop, int fd, const struct address *peer,
+                          const struct stream_events *events, void *owner);
+
+/* Starts a connection; connected() tells how it went (ERR_TIMEOUT after timeout_ms). NULL and *why
+ * only if no socket can be made. */
+MUST_CHECK enum err stream_connect(struct loop *loop, const struct address *address,
+                                   int64_t timeout_ms, const struct stream_events *events,
+                                   void *owner, struct stream **stream_out, struct why *why);
+
+void *stream_owner(const struct stream *stream);
+void stream_set_owner(struct stream *stream, const struct stream_events *events, void *owner);
+const struct address *stream_peer(const struct stream *stream);
+struct loop *stream_loop(const struct stream *stream);
+
+/* Asks for one received(). timeout_ms > 0: ERR_TIMEOUT when no byte came by then (the stream stays
+ * usable); a call while one is asked for only moves the deadline; <= 0: no deadline. */
+void stream_receive(struct stream *stream, int64_t timeout_ms);
+
+/* One at a time; memory and file stay until sent(). timeout_ms: longest time without progress
+ * (partial progress moves it on), <= 0 none. */
+void stream_send(struct stream *stream, const struct iovec *iov, int count, int64_t timeout_ms);
+void stream_send_file(struct stream *stream, int file, int64_t offset, int64_t len,
+                      int64_t timeout_ms);
+
+/* Orderly: finishes nothing that is unsent, shuts down writing, reads and drops what the peer still
+ * sends for at most 2 s or 256 KiB (so that no RST kills the answer on its way), then closes. */
+void stream_close(struct stream *stream);
+
+/* At once, with a reset if bytes are pending. */
+void stream_abort(struct stream *stream);
+
+/* ---- listeners ---- */
+
+struct stream_listener;
+
+/* Accepts on fd (listening, non-blocking; not owned by the listener, the parent process holds it
+ * too) with TCP_NODELAY set on what it accepts. `accepted` owns the descriptor. At max_connections
+ * open ones (told by stream_listener_released) accepting pauses. */
+struct stream_listener *
+stream_listener_new(struct loop *loop, int fd, size_t max_connections,
+                    void (*accepted)(void *owner, int fd, const struct address *peer), void *owner);
+void stream_listener_released(struct stream_listener *listener);
+
+/* Stops accepting and frees; connections live on. Accepts NULL. */
+void stream_listener_free(struct stream_listener *listener);
+
+#endif
