@@ -37,6 +37,7 @@ enum message_type {
     MESSAGE_STOP,     /* to a role: exit soon (foreign programs get SIGTERM instead) */
     MESSAGE_WORKERS,  /* from an app: text is a JSON list of its workers for `status` */
     MESSAGE_NOTE,     /* from a role: text is a line for `status` ("importing guestbook") */
+    MESSAGE_LOG_PIPE, /* to the log process: the read end of one more pipe; text says whose */
     MESSAGE_LAST,
 };
 
@@ -73,6 +74,7 @@ MUST_CHECK enum err message_parse(struct text packet, struct message *message);
 struct process_fd {
     char name[64]; /* "listen.http.0", "static.3", "app.guestbook.segment" */
     int fd;
+    struct address address; /* as asked for in generation_listen; len 0 for the others */
 };
 
 struct generation {
@@ -83,6 +85,7 @@ struct generation {
     size_t fd_count;
     struct text state; /* state folder of this site, absolute */
     bool is_root;
+    const struct generation *previous; /* in prepare(): the serving one, NULL at the first start */
 };
 
 /* The descriptor of that name, or -1. Owned by the generation. */
@@ -100,6 +103,11 @@ MUST_CHECK enum err generation_listen(struct generation *generation, const struc
 
 /* Closes its descriptors and frees the site. Accepts NULL. */
 void generation_free(struct generation *generation);
+
+/* The uid (and gid) that a role's processes have when the parent is root, from a fixed range that
+ * needs no passwd entry (docs/decisions); for files that prepare() makes for another role. When the
+ * parent is not root: its own uid. */
+uid_t generation_uid(const struct generation *generation, const char *role_name);
 
 /* ---- roles ---- */
 
@@ -133,10 +141,15 @@ struct role {
      * status. May exec a foreign program instead (process_exec). */
     int (*run)(struct process *self);
     /* Optional: the folder below the state folder that this role's uid owns ("database"); made by
-     * the parent, 0700. */
+     * the parent, 0700, before prepare(). Beside it the parent makes run/FOLDER, 0711, same owner,
+     * for sockets that other roles connect to (STATE/run/database/database.sock). */
     const char *folder;
     /* Optional: user name to run as instead of the role's own uid (app.user). Empty: own uid. */
     struct text (*user)(const struct generation *generation, size_t index);
+    /* Optional: how long a process may take until READY; default 60 s, 120 s for RELOAD_KEEP, for
+     * RELOAD_REPLACE the longest start_ms of the site's apps. */
+    int64_t (*start_ms)(const struct generation *generation, size_t index);
+    bool has_access_log; /* its processes get an access_fd */
 };
 
 /* What a role's process has in its hands. */
@@ -152,6 +165,7 @@ struct process {
     struct generation *first; /* the generation it was started with; owned by the process */
     bool is_replay;           /* first is already serving (restart after a crash): no commit follows
                                  READY, serve at once */
+    char notify_path[108];    /* where sd_notify messages of a foreign program go */
 };
 
 /* Helpers for run(): send one message to the parent (blocking up to 1 s). */
