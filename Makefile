@@ -1,0 +1,54 @@
+# In front of Meson: `make help` says what there is. The work is in tools/.
+
+BUILD   ?= build
+PREFIX  ?= /usr/local
+DESTDIR ?=
+SITE    ?= examples/0-simple.yaml
+STATE   ?= state
+MESON   := /usr/bin/meson
+# clang 14 and GNU ld do not link each other's LTO objects
+LTO     := $(if $(findstring clang,$(CC)),false,true)
+
+.DEFAULT_GOAL := all
+.PHONY: all run test check check-quick fuzz bench install clean help
+
+all: $(BUILD)/build.ninja        ## build the program for use: build/trilith
+	@ninja -C $(BUILD) --quiet
+
+$(BUILD)/build.ninja:
+	@tools/setup --check build
+	$(MESON) setup $(BUILD) --buildtype=release -Db_lto=$(LTO) -Dtests=false --prefix=$(PREFIX)
+
+run:                             ## install what is missing, build, run the example site
+	@tools/setup run
+	@$(MAKE) --no-print-directory all
+	@exec $(BUILD)/trilith up $(SITE) --state $(STATE)
+
+test:                            ## unit tests, corpora, end-to-end tests, under sanitizers
+	@tools/setup test
+	@tools/test
+
+check:                           ## rules of the code, warnings of both compilers, clang-tidy
+	@tools/setup check
+	@tools/check
+
+check-quick:                     ## the same without the slow parts
+	@tools/setup check
+	@tools/check --quick
+
+fuzz:                            ## every fuzz target for FUZZ_SECONDS (60)
+	@tools/setup check
+	@tools/fuzz
+
+bench: all                       ## every benchmark beside its peers
+	@bench/run
+
+install: all                     ## into DESTDIR and PREFIX
+	@$(MESON) configure $(BUILD) -Dprefix=$(PREFIX) >/dev/null
+	DESTDIR=$(DESTDIR) $(MESON) install -C $(BUILD) --no-rebuild
+
+clean:                           ## remove what was built; the state of the example site stays
+	rm -rf build build-asan build-fuzz build-check-*
+
+help:                            ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
