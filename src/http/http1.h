@@ -84,7 +84,6 @@ struct http1_body {
     bool is_done;     /* private */
     int64_t left;     /* private: of the length or of the chunk */
     size_t line_len;  /* private: bytes of the chunk line or of the trailers so far */
-    char quote;       /* private: inside a quoted extension value */
     int64_t received; /* content bytes so far, for limits */
     struct http1_problem problem;
 };
