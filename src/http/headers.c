@@ -4,7 +4,6 @@
  */
 #include "http/http1_private.h"
 
-
 static const struct text field_names[FIELD_COUNT] = { [FIELD_OTHER] = { "", 0 },
 #define X(code, name) [code] = { name, sizeof(name) - 1 },
                                                       HTTP_FIELD_LIST(X)
