@@ -88,12 +88,13 @@ void loop_hook_stop(struct loop_hook *hook);
 
 enum { LOOP_READ = 1, LOOP_WRITE = 2, LOOP_HANGUP = 4 };
 
+struct loop_watch_slot;
+
 struct loop_watch {
     struct loop *loop;
     int fd;
     unsigned events;
-    uint32_t serial; /* private: tells stale completions from live ones */
-    bool is_armed;   /* private */
+    struct loop_watch_slot *slot; /* private: outlives the watch while the kernel knows of it */
     void (*run)(struct loop_watch *watch, unsigned events);
 };
 
@@ -126,30 +127,25 @@ struct loop_socket_events {
 struct loop_socket {
     struct loop *loop;
     const struct loop_socket_events *events;
+    struct loop_socket *next; /* all below but fd is private */
+    struct loop_op *op;       /* what is only needed while sending, or while accepting pauses */
     int fd;
-    struct {             /* private to the back ends */
-        uint8_t flags;   /* which operations are asked for */
-        uint8_t pending; /* operations the kernel still holds */
-        bool is_closing;
-        int file;
-        struct iovec iov[4];
-        int iov_count;
-        int64_t file_offset;
-        int64_t file_left;
-        struct list link;
-        struct msghdr message;
-    } op;
+    uint16_t wanted;
+    uint8_t state;
+    uint8_t error;
 };
 
 /* Takes over fd, which must be non-blocking. events stays valid as long as the socket. */
 void loop_socket_init(struct loop *loop, struct loop_socket *socket, int fd,
                       const struct loop_socket_events *events);
 
-/* Starts accepting on a listening socket, until loop_accept_stop or close. */
+/* Starts accepting on a listening socket, until loop_accept_stop or close. No connection is taken
+ * from the kernel that is not handed to accepted(). */
 void loop_accept(struct loop_socket *socket);
 void loop_accept_stop(struct loop_socket *socket);
 
-/* `address` is copied. */
+/* `address` is only read during the call. connected() gets ERR_CLOSED (refused), ERR_TIMEOUT,
+ * ERR_NOT_FOUND and ERR_DENIED (Unix socket path), ERR_BUSY (its backlog is full) or ERR_SYSTEM. */
 void loop_connect(struct loop_socket *socket, const struct address *address);
 
 /* Asks for ONE received() call. No effect when one is already asked for. Not asking again is
@@ -165,6 +161,9 @@ void loop_send(struct loop_socket *socket, const struct iovec *iov, int count);
 void loop_send_file(struct loop_socket *socket, int file, int64_t offset, int64_t len);
 
 bool loop_is_sending(const struct loop_socket *socket);
+
+/* Bytes of the running send that the kernel has taken so far: a deadline looks whether it grew. */
+int64_t loop_sent_bytes(const struct loop_socket *socket);
 
 /* Cancels everything asked for (no call of theirs comes any more), closes the descriptor and then
  * calls closed(), always from a later loop_turn. May be called once. */
