@@ -1,0 +1,56 @@
+#ifndef WEB_WEB_H
+#define WEB_WEB_H
+
+/*
+ * The web role and the edge process it lives in: takes connections, routes requests by host and
+ * path, answers from files, redirects and fixed answers, compresses, writes the access log. Other
+ * answers (application, upstream) are made by handlers that src/main.c gives it, so this folder
+ * knows no other role.
+ */
+
+#include "http/http.h"
+#include "process/process.h"
+
+/* What a maker may use. All of it lives until `free` was called for the handler. */
+struct web_setup {
+    struct loop *loop;
+    struct generation *generation;
+    struct process *process;
+    struct arena *arena; /* of the generation; freed after all its handlers */
+};
+
+/* Makes the handlers of one kind of route. */
+struct web_maker {
+    enum site_action action;
+    /* Called once per route of that action while a generation is built. */
+    enum err (*make)(const struct web_setup *setup, const struct site_route *route,
+                     struct http_handler **handler_out, struct why *why);
+    /* No exchange uses the handler any more. */
+    void (*free)(struct http_handler *handler);
+};
+
+/* Main of an edge process: serves until the parent says stop or is gone; returns the exit status.
+ */
+int web_run(struct process *self, const struct web_maker *makers, size_t count);
+
+/* The parts of the edge's struct role, for src/main.c. */
+#define WEB_NEEDS "listen.http static. app. error."
+enum { WEB_START_ORDER = 30 };
+
+/* site.web.workers, or one per core; 0 when this server has no web part. */
+size_t web_count(const struct generation *generation);
+/* "edge/N" */
+void web_title(const struct generation *generation, size_t index, char *out, size_t size);
+/* In the parent: opens the listening sockets, the static folders and the error pages. */
+enum err web_prepare(struct generation *generation, struct why *why);
+
+/* A struct role for web with this run function. */
+#define WEB_ROLE(run_)                                                                             \
+    {                                                                                              \
+        .name = "web", .summary = "serves files and routes requests", .reload = RELOAD_SWAP,       \
+        .start_order = WEB_START_ORDER, .needs = WEB_NEEDS, .count = web_count,                    \
+        .title = web_title, .prepare = web_prepare, .run = run_, .folder = "web",                  \
+        .has_access_log = true                                                                     \
+    }
+
+#endif
