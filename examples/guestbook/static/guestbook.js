@@ -100,4 +100,4 @@ button.addEventListener('click', () => {
     timer = null;
   }
 });
-if (location.hash === '#watch') button.click();
+if (location.hash === '#watching') button.click();
