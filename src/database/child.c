@@ -1,0 +1,102 @@
+/*
+ * Finds and runs one of MariaDB's programs to its end, its output caught so that it is shown only
+ * when it matters. The child is killed by the kernel when this process dies.
+ */
+#include "database/child.h"
+
+#include "core/sys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+char *const child_environment[] = {
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", NULL
+};
+
+static bool is_program_in(struct text folder, const char *name, char path_out[PATH_MAX])
+{
+    int len = snprintf(path_out, PATH_MAX, "%.*s/%s", FMT(folder), name);
+    return folder.len > 0 && len < PATH_MAX && access(path_out, X_OK) == 0;
+}
+
+enum err child_find(const char *name, char path_out[PATH_MAX], struct why *why)
+{
+    const char *path = getenv("PATH");
+    struct text lists[] = { T("/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"),
+                            text_of(path != NULL ? path : "") };
+    char found[PATH_MAX];
+    for (size_t i = 0; i < COUNT(lists); i++)
+        while (lists[i].len > 0)
+            if (is_program_in(text_next(&lists[i], ':'), name, found)) {
+                text_copy_to(text_of(found), path_out, PATH_MAX);
+                return OK;
+            }
+    return fail(why, ERR_NOT_FOUND,
+                "%s is not installed: run `apt install mariadb-server-core mariadb-client-core`",
+                name);
+}
+
+static void become(const char *program, const char *const arguments[], const char *folder,
+                   int output, pid_t parent)
+{
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    bool is_ready = prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent &&
+                    chdir(folder) == 0 && null >= 0 && dup2(null, 0) == 0 && dup2(output, 1) == 1 &&
+                    dup2(output, 2) == 2;
+    if (is_ready)
+        execve(program, (char *const *)(uintptr_t)arguments, child_environment);
+    dprintf(output, "cannot run %s: %s\n", program, strerror(errno));
+    _exit(127);
+}
+
+static void catch_output(int fd, struct buffer *output)
+{
+    char chunk[4096];
+    ssize_t got;
+    while ((got = sys_read(fd, chunk, sizeof(chunk))) > 0)
+        if (output->len + (size_t)got <= output->limit)
+            buffer_append(output, text_from(chunk, (size_t)got));
+}
+
+/* The last line that says something. */
+static struct text last_words(struct text output)
+{
+    while (output.len > 0 && (uint8_t)output.data[output.len - 1] <= ' ')
+        output.len--;
+    size_t start = output.len;
+    while (start > 0 && output.data[start - 1] != '\n')
+        start--;
+    return text_skip(output, start);
+}
+
+enum err child_run(const char *program, const char *const arguments[], const char *folder,
+                   struct buffer *output, struct why *why)
+{
+    int pair[2];
+    if (pipe2(pair, O_CLOEXEC) != 0)
+        return fail(why, ERR_SYSTEM, "cannot make a pipe: %s", strerror(errno));
+    pid_t parent = getpid();
+    pid_t child = fork();
+    if (child == 0)
+        become(program, arguments, folder, pair[1], parent);
+    int error = errno;
+    fd_close(&pair[1]);
+    if (child > 0)
+        catch_output(pair[0], output);
+    fd_close(&pair[0]);
+    if (child < 0)
+        return fail(why, ERR_SYSTEM, "cannot start %s: %s", program, strerror(error));
+    int status = 0;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return OK;
+    struct text words = last_words(buffer_text(output));
+    return fail(why, ERR_STATE, "%s failed: %.*s", program, FMT(words));
+}

@@ -1,0 +1,24 @@
+#ifndef DATABASE_FOLDER_H
+#define DATABASE_FOLDER_H
+
+/* Everything in STATE/database that must be right before mariadbd is started. Runs with the role's
+ * own uid and blocks. */
+
+#include "database/config.h"
+
+struct database_start {
+    const struct database_place *place;
+    const struct site_database *database;
+    struct text listen;                            /* the server's address, for a port */
+    struct text password;                          /* the application user's */
+    void (*note)(void *owner, const char *format); /* tells a person what takes its time */
+    void *owner;
+    char program[4096]; /* mariadbd, set by database_folder_make */
+};
+
+/* Makes the data directory when there is none (a half-made one is thrown away), ends or waits for a
+ * mariadbd that was left over by a crash, checks owner, space and version, and writes the option
+ * file and the first SQL. *why says what to do. */
+MUST_CHECK enum err database_folder_make(struct database_start *start, struct why *why);
+
+#endif

@@ -1,0 +1,117 @@
+/*
+ * The database role: one process that makes STATE/database right and then becomes mariadbd, which
+ * says by sd_notify when it serves. It is kept over reloads; what it cannot change while it runs is
+ * named by compare().
+ */
+#include "database/database.h"
+
+#include "core/log.h"
+#include "database/child.h"
+#include "database/folder.h"
+#include "database/secrets.h"
+
+#include <stdio.h>
+
+static size_t database_count(const struct generation *generation)
+{
+    const struct site *site = generation->site;
+    return site->database.is_present && site_is_on(site, &site->database.on, generation->server)
+               ? 1
+               : 0;
+}
+
+static void database_title(const struct generation *generation, size_t index, char *out,
+                           size_t size)
+{
+    snprintf(out, size, "database");
+}
+
+static enum err prepare(struct generation *generation, struct why *why)
+{
+    return database_count(generation) > 0 ? database_prepare(generation, why) : OK;
+}
+
+static enum err compare(const struct generation *now, const struct generation *next,
+                        struct why *why)
+{
+    const struct site_database *a = &now->site->database, *b = &next->site->database;
+    if (database_count(now) != database_count(next))
+        return OK;
+    if (!text_equal(a->name, b->name))
+        return fail(why, ERR_STATE, "database.name changed: stop the site and start it again");
+    const struct {
+        const char *name;
+        int64_t now, next;
+    } numbers[] = {
+        { "port", a->port, b->port },
+        { "memory", a->memory, b->memory },
+        { "connections", a->connections, b->connections },
+    };
+    for (size_t i = 0; i < COUNT(numbers); i++)
+        if (numbers[i].now != numbers[i].next)
+            return fail(why, ERR_STATE, "database.%s changed: stop the site and start it again",
+                        numbers[i].name);
+    if (b->port > 0 && !text_equal(now->site->listen.address, next->site->listen.address))
+        return fail(why, ERR_STATE,
+                    "the database's address changed: stop the site and start it again");
+    return OK;
+}
+
+static void note(void *owner, const char *text)
+{
+    struct process *self = owner;
+    process_send(self, MESSAGE_NOTE, self->first->number, text_of(text));
+    log_info("database", text);
+}
+
+static enum err become_mariadbd(struct process *self, struct arena *arena, struct why *why)
+{
+    struct generation *generation = self->first;
+    char password[DATABASE_PASSWORD_LIMIT + 1];
+    struct database_place place;
+    enum err err = database_place_find(arena, generation->state, &place, why);
+    if (err != OK)
+        return err;
+    if (database_password(generation, password) != OK)
+        return fail(why, ERR_MISSING, "the parent gave no password");
+    struct database_start start = { .place = &place,
+                                    .database = &generation->site->database,
+                                    .listen = generation->site->listen.address,
+                                    .password = text_of(password),
+                                    .note = note,
+                                    .owner = self };
+    err = database_folder_make(&start, why);
+    if (err != OK)
+        return err;
+    note(self, "starting");
+    struct text options = arena_print(arena, "--defaults-file=%s", place.options);
+    if (options.data == NULL)
+        return fail(why, ERR_LIMIT, "the state folder's name is too long");
+    char *arguments[] = { start.program, (char *)(uintptr_t)options.data, NULL };
+    return process_exec(self, start.program, arguments, child_environment, NULL, 0, why);
+}
+
+static int run(struct process *self)
+{
+    struct why why = { "" };
+    struct arena *arena = arena_new(65536, 0);
+    enum err err = become_mariadbd(self, arena, &why);
+    arena_free(arena);
+    log_error("database", "cannot start", STRING("why", why.text), STRING("code", err_text(err)));
+    process_send(self, MESSAGE_FAILED, self->first->number, text_of(why.text));
+    return 1;
+}
+
+const struct role database_role = {
+    .name = "database",
+    .summary = "a private MariaDB: made at the first start, supervised, never the system's own",
+    .reload = RELOAD_KEEP,
+    .start_order = 10,
+    .needs = "database.",
+    .count = database_count,
+    .title = database_title,
+    .prepare = prepare,
+    .compare = compare,
+    .run = run,
+    .folder = "database",
+};
