@@ -42,7 +42,7 @@ static enum err open_driver(struct loop *loop, enum loop_backend backend, struct
             return fail(why, ERR_RANGE, "TRILITH_LOOP is '%s', allowed: epoll, uring", wish);
     }
     if (backend != LOOP_EPOLL) {
-        enum err err = fail(why, ERR_UNSUPPORTED, "this build has no io_uring driver");
+        enum err err = open_with(loop, &loop_uring_driver, why);
         if (err == OK || backend == LOOP_URING)
             return err;
     }

@@ -26,7 +26,7 @@ enum { /* bits of loop_socket.wanted */
        WANT_PAUSE = 128, /* accepting pauses: descriptors ran out */
        IS_QUEUED = 256,
        IS_CLOSING = 512,
-   };
+};
 
 enum { WHEEL_BITS = 6, WHEEL_SLOTS = 1 << WHEEL_BITS, WHEEL_LEVELS = 6 };
 
@@ -67,7 +67,6 @@ struct loop_watch_slot {
     struct list work;         /* driver's: waits to be armed again or freed */
     struct loop_watch *watch; /* NULL: stopped */
     bool is_armed;
-    bool is_cancelling;
 };
 
 struct loop_driver {

@@ -345,7 +345,7 @@ void loop_accept(struct loop_socket *socket)
 
 void loop_accept_stop(struct loop_socket *socket)
 {
-    unwant(socket, WANT_ACCEPT);
+    unwant(socket, WANT_ACCEPT | WANT_READABLE);
     stop_pause(socket);
     loop_queue(socket); /* the driver stops waiting for readiness */
 }

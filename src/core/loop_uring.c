@@ -1,0 +1,467 @@
+/*
+ * The io_uring driver; the only file that knows of io_uring. All operations are one-shot, so a
+ * completion means that the kernel holds nothing of it any more:
+ *
+ *   receive   with a buffer of a shared ring, chosen when data is there: idle sockets hold none
+ *   send      one piece or a list; a short one is continued
+ *   poll      readiness for accept, connect, files and watches; asked again while wanted
+ *   cancel    at close, by descriptor: the descriptor is closed when all have come back
+ *
+ * What a turn starts is submitted by the same system call that waits. `state` of a socket says
+ * what the kernel holds.
+ */
+#include "core/loop_private.h"
+
+#include "core/log.h"
+#include "core/memory.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <liburing.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+
+enum { /* bits of loop_socket.state */
+       HELD_RECEIVE = 1,
+       HELD_SEND = 2,
+       HELD_READABLE = 4,
+       HELD_WRITABLE = 8,
+       HELD_CANCEL = 16,
+       HELD_ANY = 31,
+       IS_QUIET = 32, /* the last receive emptied the socket: wait for data before the next try */
+};
+
+enum kind { /* in the low bits of the user data, beside the pointer */
+            KIND_RECEIVE,
+            KIND_SEND,
+            KIND_READABLE,
+            KIND_WRITABLE,
+            KIND_CANCEL,
+            KIND_WATCH,
+            KIND_NONE,
+            KIND_MASK = 7,
+};
+
+enum {
+    SUBMIT_ENTRIES = 1024,
+    COMPLETE_ENTRIES = 4096,
+    BATCH = 256,
+    BUFFER_COUNT = 256, /* a power of two; when they are short, receives are asked again */
+    BUFFER_BYTES = 16 * 1024,
+    BUFFER_GROUP = 0,
+};
+
+struct done { /* a completion, copied out of the ring */
+    uint64_t user_data;
+    int result;
+    unsigned flags;
+};
+
+struct uring {
+    struct io_uring ring;
+    struct io_uring_buf_ring *buffers;
+    char *memory;     /* of the buffers */
+    struct list work; /* watch slots to arm, cancel or free */
+    struct done batch[BATCH];
+};
+
+static const size_t ring_bytes = BUFFER_COUNT * sizeof(struct io_uring_buf);
+static const size_t memory_bytes = (size_t)BUFFER_COUNT * BUFFER_BYTES;
+
+/* ---- opening ---- */
+
+static int open_ring(struct io_uring *ring)
+{
+    static const unsigned tries[] = {
+        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_DEFER_TASKRUN |
+            IORING_SETUP_SUBMIT_ALL,
+        IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL,
+        0,
+    };
+    int result = -EINVAL;
+    for (size_t i = 0; i < COUNT(tries) && result == -EINVAL; i++) {
+        struct io_uring_params params = {
+            .flags = tries[i] | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
+            .cq_entries = COMPLETE_ENTRIES,
+        };
+        result = io_uring_queue_init_params(SUBMIT_ENTRIES, ring, &params);
+    }
+    return result;
+}
+
+static void return_buffer(struct uring *uring, unsigned id)
+{
+    io_uring_buf_ring_add(uring->buffers, uring->memory + (size_t)id * BUFFER_BYTES, BUFFER_BYTES,
+                          (unsigned short)id, io_uring_buf_ring_mask(BUFFER_COUNT), 0);
+    io_uring_buf_ring_advance(uring->buffers, 1);
+}
+
+static int open_buffers(struct uring *uring)
+{
+    void *memory = mmap(NULL, ring_bytes + memory_bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return -errno;
+    struct io_uring_buf_reg reg = {
+        .ring_addr = (uintptr_t)memory,
+        .ring_entries = BUFFER_COUNT,
+        .bgid = BUFFER_GROUP,
+    };
+    int result = io_uring_register_buf_ring(&uring->ring, &reg, 0);
+    if (result != 0) {
+        munmap(memory, ring_bytes + memory_bytes);
+        return result;
+    }
+    uring->buffers = memory;
+    uring->memory = (char *)memory + ring_bytes;
+    io_uring_buf_ring_init(uring->buffers);
+    for (unsigned id = 0; id < BUFFER_COUNT; id++)
+        return_buffer(uring, id);
+    return 0;
+}
+
+static enum err uring_open(struct loop *loop, struct why *why)
+{
+    struct uring *uring = NEW(struct uring);
+    int result = open_ring(&uring->ring);
+    if (result != 0) {
+        memory_free(uring);
+        return fail(why, ERR_UNSUPPORTED,
+                    "the kernel refuses an io_uring: %s (see sysctl kernel.io_uring_disabled, "
+                    "container seccomp profiles and the limits nofile and memlock)",
+                    strerror(-result));
+    }
+    result = uring->ring.features & IORING_FEAT_EXT_ARG ? open_buffers(uring) : -ENOSYS;
+    if (result != 0) {
+        io_uring_queue_exit(&uring->ring);
+        memory_free(uring);
+        return fail(why, ERR_UNSUPPORTED, "the kernel's io_uring is too old (5.19 is needed): %s",
+                    strerror(-result));
+    }
+    io_uring_register_ring_fd(&uring->ring); /* saves a look-up per call; may fail */
+    list_init(&uring->work);
+    loop->state = uring;
+    return OK;
+}
+
+static void uring_close(struct loop *loop)
+{
+    struct uring *uring = loop->state;
+    io_uring_queue_exit(&uring->ring);
+    munmap(uring->buffers, ring_bytes + memory_bytes);
+    memory_free(uring);
+}
+
+/* ---- starting operations ---- */
+
+static uint64_t user_data_of(void *pointer, enum kind kind)
+{
+    return (uint64_t)(uintptr_t)pointer | kind;
+}
+
+/* NULL when the kernel takes nothing at the moment. */
+static struct io_uring_sqe *next_entry(struct uring *uring)
+{
+    struct io_uring_sqe *entry = io_uring_get_sqe(&uring->ring);
+    if (entry == NULL) {
+        io_uring_submit(&uring->ring);
+        entry = io_uring_get_sqe(&uring->ring);
+    }
+    return entry;
+}
+
+static void prepare_send(struct io_uring_sqe *entry, struct loop_socket *socket)
+{
+    struct loop_op *op = socket->op;
+    struct iovec *iov = op->iov + op->iov_at;
+    int count = op->iov_count - op->iov_at;
+    if (count == 1) {
+        io_uring_prep_send(entry, socket->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL);
+        return;
+    }
+    op->message = (struct msghdr){ .msg_iov = iov, .msg_iovlen = (size_t)count };
+    io_uring_prep_sendmsg(entry, socket->fd, &op->message, MSG_NOSIGNAL);
+}
+
+static void prepare(struct io_uring_sqe *entry, struct loop_socket *socket, enum kind kind)
+{
+    switch (kind) {
+    case KIND_RECEIVE:
+        io_uring_prep_recv(entry, socket->fd, NULL, BUFFER_BYTES, 0);
+        entry->flags |= IOSQE_BUFFER_SELECT;
+        entry->buf_group = BUFFER_GROUP;
+        if (socket->state & IS_QUIET)
+            entry->ioprio |= IORING_RECVSEND_POLL_FIRST;
+        break;
+    case KIND_SEND:
+        prepare_send(entry, socket);
+        break;
+    case KIND_READABLE:
+        io_uring_prep_poll_add(entry, socket->fd,
+                               socket->wanted & WANT_ACCEPT ? POLLIN | EPOLLEXCLUSIVE : POLLIN);
+        break;
+    case KIND_WRITABLE:
+        io_uring_prep_poll_add(entry, socket->fd, POLLOUT);
+        break;
+    case KIND_CANCEL:
+        io_uring_prep_cancel_fd(entry, socket->fd, IORING_ASYNC_CANCEL_ALL);
+        break;
+    case KIND_WATCH:
+    case KIND_NONE:
+    case KIND_MASK:
+        abort();
+    }
+    io_uring_sqe_set_data64(entry, user_data_of(socket, kind));
+}
+
+/* False when it could not be started; the socket is queued for another try then. */
+static bool start(struct loop_socket *socket, enum kind kind, unsigned held)
+{
+    struct io_uring_sqe *entry = next_entry(socket->loop->state);
+    if (entry == NULL) {
+        loop_queue(socket);
+        return false;
+    }
+    prepare(entry, socket, kind);
+    socket->state |= (uint8_t)held;
+    return true;
+}
+
+static void uring_run(struct loop_socket *socket)
+{
+    static const struct {
+        unsigned wanted;
+        unsigned held;
+        enum kind kind;
+    } table[] = {
+        { WANT_SEND, HELD_SEND, KIND_SEND },
+        { WANT_RECEIVE, HELD_RECEIVE, KIND_RECEIVE },
+        { WANT_READABLE, HELD_READABLE, KIND_READABLE },
+        { WANT_WRITABLE, HELD_WRITABLE, KIND_WRITABLE },
+    };
+    if ((socket->wanted & WANT_SEND) && socket->op->left == 0 && !(socket->state & HELD_SEND)) {
+        loop_socket_sent(socket, 0);
+        if (socket->wanted & IS_CLOSING)
+            return;
+    }
+    for (size_t i = 0; i < COUNT(table); i++)
+        if ((socket->wanted & table[i].wanted) && !(socket->state & table[i].held) &&
+            !start(socket, table[i].kind, table[i].held))
+            return;
+    /* accepting was stopped: do not keep wake-ups from other processes on the same socket */
+    if (!(socket->wanted & WANT_READABLE) && (socket->state & HELD_READABLE) &&
+        !(socket->state & HELD_CANCEL))
+        start(socket, KIND_CANCEL, HELD_CANCEL);
+}
+
+static bool uring_release(struct loop_socket *socket)
+{
+    if (!(socket->state & HELD_ANY))
+        return true;
+    if (!(socket->state & HELD_CANCEL))
+        start(socket, KIND_CANCEL, HELD_CANCEL);
+    return false;
+}
+
+/* ---- watches ---- */
+
+static enum err uring_watch(struct loop_watch_slot *slot)
+{
+    struct uring *uring = slot->watch->loop->state;
+    list_append(&uring->work, &slot->work);
+    return OK;
+}
+
+static void uring_unwatch(struct loop_watch_slot *slot)
+{
+    struct uring *uring = slot->watch->loop->state;
+    slot->watch = NULL;
+    list_remove(&slot->work);
+    list_append(&uring->work, &slot->work);
+}
+
+static bool arm_watch(struct uring *uring, struct loop_watch_slot *slot)
+{
+    unsigned events = slot->watch->events;
+    struct io_uring_sqe *entry = next_entry(uring);
+    if (entry == NULL)
+        return false;
+    io_uring_prep_poll_add(entry, slot->watch->fd,
+                           (events & LOOP_READ ? POLLIN : 0u) |
+                               (events & LOOP_WRITE ? POLLOUT : 0u));
+    io_uring_sqe_set_data64(entry, user_data_of(slot, KIND_WATCH));
+    slot->is_armed = true;
+    return true;
+}
+
+static bool cancel_watch(struct uring *uring, struct loop_watch_slot *slot)
+{
+    struct io_uring_sqe *entry = next_entry(uring);
+    if (entry == NULL)
+        return false;
+    io_uring_prep_cancel64(entry, user_data_of(slot, KIND_WATCH), 0);
+    io_uring_sqe_set_data64(entry, KIND_NONE);
+    return true;
+}
+
+static void run_work(struct uring *uring)
+{
+    while (!list_is_empty(&uring->work)) {
+        struct loop_watch_slot *slot = list_first(&uring->work, struct loop_watch_slot, work);
+        if (slot->watch != NULL && !slot->is_armed && !arm_watch(uring, slot))
+            return;
+        if (slot->watch == NULL && slot->is_armed && !cancel_watch(uring, slot))
+            return;
+        list_remove(&slot->work);
+        if (slot->watch == NULL && !slot->is_armed) {
+            list_remove(&slot->link);
+            memory_free(slot);
+        }
+    }
+}
+
+static void watch_done(struct uring *uring, struct loop_watch_slot *slot, int result)
+{
+    struct loop_watch *watch = slot->watch;
+    unsigned ready = 0;
+    slot->is_armed = false;
+    list_remove(&slot->work);
+    list_append(&uring->work, &slot->work); /* to be armed again, or freed */
+    if (watch == NULL || result == -ECANCELED)
+        return;
+    if (result < 0 || (result & (POLLHUP | POLLERR | POLLNVAL)))
+        ready = LOOP_HANGUP | watch->events;
+    if (result > 0 && (result & POLLIN))
+        ready |= LOOP_READ;
+    if (result > 0 && (result & POLLOUT))
+        ready |= LOOP_WRITE;
+    watch->run(watch, ready);
+}
+
+/* ---- completions ---- */
+
+static void receive_done(struct uring *uring, struct loop_socket *socket, const struct done *done)
+{
+    unsigned id = done->flags >> IORING_CQE_BUFFER_SHIFT;
+    bool has_buffer = (done->flags & IORING_CQE_F_BUFFER) != 0;
+    bool is_again = done->result == -ENOBUFS || done->result == -EAGAIN || done->result == -EINTR ||
+                    done->result == -ECANCELED;
+    socket->state &= (uint8_t)~IS_QUIET;
+    if (done->result > 0 && !(done->flags & IORING_CQE_F_SOCK_NONEMPTY))
+        socket->state |= IS_QUIET;
+    if (is_again)
+        loop_queue(socket);
+    else
+        loop_socket_received(socket, has_buffer ? uring->memory + (size_t)id * BUFFER_BYTES : NULL,
+                             done->result);
+    if (has_buffer)
+        return_buffer(uring, id);
+}
+
+static void send_done(struct loop_socket *socket, int result)
+{
+    bool is_again = result == -EAGAIN || result == -EINTR || result == -ECANCELED;
+    if (is_again || loop_socket_sent(socket, result))
+        loop_queue(socket);
+}
+
+static void poll_done(struct loop_socket *socket, unsigned wanted, unsigned event, int result)
+{
+    if (!(socket->wanted & wanted))
+        return;
+    if (result == -ECANCELED)
+        loop_queue(socket);
+    else
+        loop_socket_ready(socket, event); /* the call that follows finds the error, if it is one */
+}
+
+static void socket_done(struct uring *uring, struct loop_socket *socket, const struct done *done)
+{
+    enum kind kind = done->user_data & KIND_MASK;
+    static const uint8_t held[] = {
+        [KIND_RECEIVE] = HELD_RECEIVE,   [KIND_SEND] = HELD_SEND,
+        [KIND_READABLE] = HELD_READABLE, [KIND_WRITABLE] = HELD_WRITABLE,
+        [KIND_CANCEL] = HELD_CANCEL,
+    };
+    socket->state &= (uint8_t)~held[kind];
+    if (socket->wanted & IS_CLOSING) {
+        if (done->flags & IORING_CQE_F_BUFFER)
+            return_buffer(uring, done->flags >> IORING_CQE_BUFFER_SHIFT);
+        loop_queue(socket);
+        return;
+    }
+    if (kind == KIND_RECEIVE)
+        receive_done(uring, socket, done);
+    else if (kind == KIND_SEND)
+        send_done(socket, done->result);
+    else if (kind == KIND_READABLE)
+        poll_done(socket, WANT_READABLE, LOOP_READ, done->result);
+    else if (kind == KIND_WRITABLE)
+        poll_done(socket, WANT_WRITABLE, LOOP_WRITE, done->result);
+}
+
+static void handle(struct uring *uring, const struct done *done)
+{
+    void *pointer = (void *)(uintptr_t)(done->user_data & ~(uint64_t)KIND_MASK);
+    enum kind kind = done->user_data & KIND_MASK;
+    if (kind == KIND_WATCH)
+        watch_done(uring, pointer, done->result);
+    else if (kind != KIND_NONE)
+        socket_done(uring, pointer, done);
+}
+
+/* Copies completions out, so that their room is free before the calls are made. */
+static unsigned take_batch(struct uring *uring)
+{
+    struct io_uring_cqe *entries[BATCH];
+    unsigned count = io_uring_peek_batch_cqe(&uring->ring, entries, BATCH);
+    for (unsigned i = 0; i < count; i++)
+        uring->batch[i] =
+            (struct done){ entries[i]->user_data, entries[i]->res, entries[i]->flags };
+    io_uring_cq_advance(&uring->ring, count);
+    return count;
+}
+
+static int enter(struct uring *uring, int64_t wait_ms)
+{
+    struct io_uring_cqe *entry;
+    struct __kernel_timespec wait = { .tv_sec = wait_ms / 1000,
+                                      .tv_nsec = wait_ms % 1000 * 1000000 };
+    if (wait_ms == 0)
+        return io_uring_submit_and_get_events(&uring->ring);
+    return io_uring_submit_and_wait_timeout(&uring->ring, &entry, 1, wait_ms < 0 ? NULL : &wait,
+                                            NULL);
+}
+
+static void uring_wait(struct loop *loop, int64_t wait_ms)
+{
+    struct uring *uring = loop->state;
+    run_work(uring);
+    if (!list_is_empty(&uring->work))
+        wait_ms = 0; /* the submission queue is full */
+    int result = enter(uring, wait_ms);
+    if (result == -EINVAL || result == -EBADF || result == -EFAULT || result == -EEXIST) {
+        log_error("loop", "io_uring failed", STRING("error", strerror(-result)));
+        abort(); /* a mistake of ours, such as a use from another thread: never goes away */
+    }
+    loop_clock_update(loop);
+    for (unsigned rounds = 0, count = BATCH; rounds < COMPLETE_ENTRIES / BATCH && count == BATCH;
+         rounds++) {
+        count = take_batch(uring);
+        for (unsigned i = 0; i < count; i++)
+            handle(uring, &uring->batch[i]);
+    }
+}
+
+const struct loop_driver loop_uring_driver = {
+    .name = "io_uring",
+    .open = uring_open,
+    .close = uring_close,
+    .wait = uring_wait,
+    .run = uring_run,
+    .release = uring_release,
+    .watch = uring_watch,
+    .unwatch = uring_unwatch,
+};
