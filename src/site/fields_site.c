@@ -1,0 +1,247 @@
+/*
+ * The top of the site file: its name, servers, listen, and the sections of the other files. Parts
+ * that are not built yet stand here too, so that they are refused by name and never ignored.
+ */
+#include "site/field.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+/* ---- names ---- */
+
+static const char *label_problem(struct text label, bool underscores)
+{
+    if (text_is_empty(label))
+        return "has an empty part between two dots";
+    if (label.len > 63)
+        return "has a part of more than 63 characters";
+    for (size_t i = 0; i < label.len; i++) {
+        char c = text_lower(label.data[i]);
+        bool is_letter = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+        if (!is_letter && c != '-' && !(c == '_' && underscores))
+            return "may hold only letters, digits, '-' and '.'";
+    }
+    if (label.data[0] == '-' || label.data[label.len - 1] == '-')
+        return "has a part that starts or ends with '-'";
+    return NULL;
+}
+
+const char *host_problem(struct text host, bool is_wild, bool underscores)
+{
+    struct text rest = host, label = { NULL, 0 };
+    if (host.len > 253)
+        return "is longer than 253 characters";
+    if (text_ends_with(host, T(".")))
+        return "must not end with '.'";
+    if (is_wild && text_starts_with(host, T("*.")))
+        rest = text_skip(host, 2);
+    while (rest.data != NULL) {
+        label = text_next(&rest, '.');
+        const char *problem = label_problem(label, underscores);
+        if (problem != NULL)
+            return problem;
+    }
+    uint64_t number;
+    if (text_to_uint(label, UINT64_MAX, &number))
+        return "looks like an address; a name like www.example.com is needed";
+    return NULL;
+}
+
+void check_host(struct reading *reading, const struct node *node, const struct path *path,
+                struct text value)
+{
+    char word[SHOWN_SIZE];
+    bool is_url = text_find_text(value, T("://")) >= 0;
+    bool is_route = text_equal(path->name, T("host"));
+    const char *problem = is_url ? "is a URL; write only the name, like www.example.com"
+                                 : host_problem(value, is_route, false);
+    if (problem != NULL)
+        mistakes_add(reading->mistakes, node->place, path, "'%s' %s", shown(value, word), problem);
+}
+
+/* ---- servers ---- */
+
+static void check_server(struct reading *reading, const struct node_entry *entry,
+                         const struct path *path, struct site_server *server)
+{
+    struct site *site = reading->site;
+    char word[SHOWN_SIZE];
+    const char *problem = label_problem(server->name, false);
+    if (problem != NULL)
+        mistakes_add(reading->mistakes, entry->key->place, path, "the server's name %s", problem);
+    for (size_t i = 0; i + 1 < site->server_count; i++) {
+        if (server->address.len == 0 || !address_equal(&site->servers[i].address, &server->address))
+            continue;
+        mistakes_add(reading->mistakes, entry->value->place, path,
+                     "'%s' is the address of server '%.*s' already; each server needs its own",
+                     shown(entry->value->value, word), FMT(site->servers[i].name));
+        return;
+    }
+}
+
+void read_servers(struct reading *reading, const struct node *node, const struct path *path,
+                  void *section)
+{
+    struct site *site = section;
+    site->has_servers = true;
+    if (!expect_kind(reading, node, path, NODE_MAP,
+                     "a map of names and addresses, like web-01: 192.0.2.1"))
+        return;
+    if (node->first == NULL)
+        mistakes_add(reading->mistakes, node->place, path,
+                     "no server is named; add one like web-01: 192.0.2.1, or remove servers: to "
+                     "run on this machine");
+    const struct node_entry *entry = NULL;
+    while ((entry = entries_next(reading, node, path, entry)) != NULL) {
+        struct path at = { path, entry->key->value, 0 };
+        struct text address;
+        char word[SHOWN_SIZE];
+        struct site_server *server =
+            append_item(reading->arena, &site->servers, &site->server_count, sizeof(*server));
+        *server = (struct site_server){ .name = entry->key->value, .place = entry->key->place };
+        if (value_text(reading, entry->value, &at, &address) &&
+            address_parse_ip(address, 0, &server->address) != OK)
+            mistakes_add(reading->mistakes, entry->value->place, &at,
+                         "'%s' is not an IP address; write one like 192.0.2.1 or 2001:db8::1",
+                         shown(address, word));
+        check_server(reading, entry, &at, server);
+    }
+}
+
+/* ---- listen ---- */
+
+static void check_listen_address(struct reading *reading, const struct node *node,
+                                 const struct path *path, struct text value)
+{
+    struct address address;
+    char word[SHOWN_SIZE];
+    if (address_parse_ip(value, 0, &address) == OK)
+        return;
+    mistakes_add(reading->mistakes, node->place, path,
+                 "'%s' is not an IP address; write one like 127.0.0.1, or 0.0.0.0 for every "
+                 "address of this machine",
+                 shown(value, word));
+}
+
+static const struct field listen_rows[] = {
+    { .name = "address",
+      .kind = FIELD_TEXT,
+      .offset = AT(struct site_listen, address, struct text),
+      .otherwise = "127.0.0.1 without `servers:`, else the server's own",
+      .check = check_listen_address,
+      .form = "IP address",
+      .example = "0.0.0.0",
+      .help = "Address to listen on; 0.0.0.0 for every address of the machine." },
+    { .name = "http",
+      .kind = FIELD_PORT,
+      .offset = AT(struct site_listen, http, int64_t),
+      .otherwise = "80 as root, else 8080",
+      .min = 1,
+      .max = 65535,
+      .example = "8080",
+      .help = "TCP port of the web server." },
+    { .name = "dns",
+      .kind = FIELD_PORT,
+      .offset = AT(struct site_listen, dns, int64_t),
+      .otherwise = "53 as root, else 5300",
+      .min = 1,
+      .max = 65535,
+      .example = "5300",
+      .help = "UDP and TCP port of the DNS server." },
+};
+const struct fields listen_fields = { listen_rows, COUNT(listen_rows) };
+
+/* ---- the sections ---- */
+
+static void web_is_there(struct reading *reading, const struct node *node, const struct path *path,
+                         void *section)
+{
+    ((struct site_web *)section)->is_present = true;
+}
+
+static void database_is_there(struct reading *reading, const struct node *node,
+                              const struct path *path, void *section)
+{
+    ((struct site_database *)section)->is_present = true;
+    ((struct site_database *)section)->place = node->place;
+}
+
+static void dns_is_there(struct reading *reading, const struct node *node, const struct path *path,
+                         void *section)
+{
+    ((struct site_dns *)section)->is_present = true;
+    ((struct site_dns *)section)->place = node->place;
+}
+
+static const struct field site_rows[] = {
+    { .name = "site",
+      .kind = FIELD_TEXT,
+      .offset = AT(struct site, name, struct text),
+      .is_required = true,
+      .check = check_host,
+      .form = "host name",
+      .example = "www.example.com",
+      .help = "Name of the site, as browsers ask for it." },
+    { .name = "servers",
+      .kind = FIELD_OWN,
+      .read = read_servers,
+      .form = "map of name: IP address",
+      .otherwise = "this machine",
+      .schema = "{\"type\":\"object\",\"minProperties\":1,\"additionalProperties\":"
+                "{\"type\":\"string\"}}",
+      .example = "{ web-01: 192.0.2.11 }",
+      .help = "The servers of the site. Without it everything runs on this machine." },
+    { .name = "listen",
+      .kind = FIELD_MAP,
+      .offset = offsetof(struct site, listen),
+      .fields = &listen_fields,
+      .help = "Where the servers listen." },
+    { .name = "web",
+      .kind = FIELD_MAP,
+      .offset = offsetof(struct site, web),
+      .fields = &web_fields,
+      .read = web_is_there,
+      .help = "The web server: answers browsers, serves files, passes the rest to the apps." },
+    { .name = "app",
+      .kind = FIELD_OWN,
+      .read = read_app,
+      .fields = &app_fields,
+      .form = "map of keys",
+      .schema = "%",
+      .help = "The application, when the site has one; short for `apps: { app: ... }`." },
+    { .name = "apps",
+      .kind = FIELD_OWN,
+      .read = read_apps,
+      .fields = &app_fields,
+      .form = "map of name: app",
+      .schema = "{\"type\":\"object\",\"additionalProperties\":%}",
+      .help = "Several applications, by name. Each one needs a route or a `mount`." },
+    { .name = "routes",
+      .kind = FIELD_OWN,
+      .read = read_routes,
+      .fields = &route_fields,
+      .form = "list of routes",
+      .otherwise = "`/` leads to the app",
+      .schema = "{\"type\":\"array\",\"items\":%}",
+      .help = "What answers which request. An exact host is tried before `*.` hosts and those "
+              "before any host, a longer path before a shorter one, then the order of the file." },
+    { .name = "database",
+      .kind = FIELD_MAP,
+      .offset = offsetof(struct site, database),
+      .fields = &database_fields,
+      .read = database_is_there,
+      .help = "A private MariaDB, created on the first start. The apps get `DATABASE_URL`." },
+    { .name = "dns",
+      .kind = FIELD_MAP,
+      .offset = offsetof(struct site, dns),
+      .fields = &dns_fields,
+      .read = dns_is_there,
+      .help = "An authoritative DNS server for the site's domain." },
+    LATER_ROW("balancer", "Spreads requests over several web servers."),
+    LATER_ROW("vip", "An address that moves to a healthy balancer."),
+    LATER_ROW("tls", "Encryption: certificates, HTTPS, HSTS."),
+    LATER_ROW("firewall", "Packet filter, derived from the topology."),
+    LATER_ROW("monitor", "Graphs, alerts and a dashboard."),
+    LATER_ROW("objectives", "What the drills are judged by."),
+};
+const struct fields site_fields = { site_rows, COUNT(site_rows) };

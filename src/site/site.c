@@ -1,0 +1,213 @@
+/*
+ * The site file: bytes -> tree -> sections -> checked site. See site.h for the whole, field.h for
+ * the tables.
+ */
+#include "site/site.h"
+
+#include "core/memory.h"
+#include "core/sys.h"
+#include "site/field.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum {
+    SITE_ARENA = 128 << 20, /* a guard: the tree's limits keep a site far below */
+    MISTAKES_TEXT = 1 << 20,
+};
+
+/* ---- defaults that depend on other parts ---- */
+
+static void complete_servers(struct reading *reading)
+{
+    struct site *site = reading->site;
+    struct address address;
+    if (site->server_count > 0)
+        return;
+    struct site_server *server =
+        append_item(reading->arena, &site->servers, &site->server_count, sizeof(*server));
+    *server = (struct site_server){ .name = T("local") };
+    /* a specific listen.address is what DNS should answer; 0.0.0.0 is no address to answer with */
+    bool is_own = address_parse_ip(site->listen.address, 0, &address) == OK &&
+                  !text_equal(site->listen.address, T("0.0.0.0")) &&
+                  !text_equal(site->listen.address, T("::"));
+    if (is_own)
+        server->address = address;
+    else if (address_parse_ip(T("127.0.0.1"), 0, &server->address) != OK)
+        abort();
+}
+
+static void complete_listen(struct reading *reading)
+{
+    struct site *site = reading->site;
+    bool is_root = geteuid() == 0;
+    char ip[ADDRESS_TEXT_SIZE];
+    if (site->listen.http == 0)
+        site->listen.http = is_root ? 80 : 8080;
+    if (site->listen.dns == 0)
+        site->listen.dns = is_root ? 53 : 5300;
+    if (!text_is_empty(site->listen.address) || site->server_count != 1)
+        return;
+    address_format_ip(&site->servers[0].address, ip);
+    site->listen.address = arena_copy(reading->arena, text_of(ip));
+}
+
+static void complete_domain(struct reading *reading)
+{
+    struct site *site = reading->site;
+    char *name = arena_bytes(reading->arena, site->name.len + 1);
+    size_t dots = 0;
+    if (name == NULL)
+        abort(); /* see SITE_ARENA */
+    for (size_t i = 0; i < site->name.len; i++) {
+        name[i] = text_lower(site->name.data[i]);
+        dots += name[i] == '.' ? 1 : 0;
+    }
+    name[site->name.len] = '\0';
+    site->name = site->domain = text_from(name, site->name.len);
+    if (dots >= 2)
+        site->domain = text_skip(site->name, (size_t)text_find(site->name, '.') + 1);
+}
+
+static void complete_web(struct reading *reading)
+{
+    struct site *site = reading->site;
+    if (site->web.is_present || site->route_count == 0)
+        return;
+    site->web.is_present = true;
+    if (site->app_count > 0)
+        site->web.on = site->apps[0].on;
+}
+
+/* ---- reading ---- */
+
+static void complete_site(struct reading *reading)
+{
+    complete_servers(reading);
+    complete_listen(reading);
+    complete_domain(reading);
+    finish_routes(reading);
+    complete_web(reading);
+    check_site(reading);
+}
+
+static void read_site(struct reading *reading)
+{
+    static const struct path root_path = { NULL, { NULL, 0 }, 0 };
+    const struct node *root = reading->root;
+    struct site_place start = { 1, 1 };
+    if (root == NULL || node_is_null(root)) {
+        mistakes_add(reading->mistakes, start, NULL,
+                     "the file is empty; start with `site: www.example.com`");
+        return;
+    }
+    if (root->kind != NODE_MAP) {
+        mistakes_add(reading->mistakes, root->place, NULL,
+                     "a site file is a map of keys; start with `site: www.example.com`");
+        return;
+    }
+    fields_read(reading, root, &root_path, &site_fields, reading->site);
+    complete_site(reading);
+}
+
+static struct text folder_of(struct arena *arena, const char *path, struct text *file_out)
+{
+    char working[PATH_MAX];
+    bool is_absolute = path[0] == '/' || getcwd(working, sizeof(working)) == NULL;
+    struct text file =
+        is_absolute ? arena_copy(arena, text_of(path)) : arena_print(arena, "%s/%s", working, path);
+    size_t slash = file.len;
+    while (slash > 0 && file.data[slash - 1] != '/')
+        slash--;
+    *file_out = file;
+    return slash > 1 ? arena_copy(arena, text_part(file, 0, slash - 1)) : T("/");
+}
+
+enum err site_parse(struct text source, const char *path, bool check_files, struct site **site_out,
+                    struct site_mistakes *mistakes)
+{
+    struct arena *arena = arena_new(SITE_ARENA, 16384);
+    struct site *site = ARENA_NEW(arena, struct site);
+    struct mistakes *found = NEW(struct mistakes);
+    struct reading reading = {
+        .arena = arena, .mistakes = found, .site = site, .check_files = check_files
+    };
+    *mistakes = (struct site_mistakes){ .text = buffer_of(MISTAKES_TEXT) };
+    found->arena = arena;
+    site->arena = arena;
+    site->folder = folder_of(arena, path, &site->file);
+    if (source.len <= TREE_BYTES)
+        site->source = arena_copy(arena, source);
+    if (tree_read(source, arena, found, &reading.root))
+        read_site(&reading);
+    mistakes_write(found, path, mistakes);
+    memory_free(found);
+    if (mistakes->count > 0) {
+        arena_free(arena);
+        return ERR_SYNTAX;
+    }
+    *site_out = site;
+    return OK;
+}
+
+enum err site_load(const char *path, struct site **site_out, struct site_mistakes *mistakes)
+{
+    struct text source;
+    struct why why;
+    enum err err = sys_read_file(path, TREE_BYTES, &source, &why);
+    if (err == OK) {
+        err = site_parse(source, path, true, site_out, mistakes);
+        memory_free((void *)source.data);
+        return err;
+    }
+    *mistakes = (struct site_mistakes){ .text = buffer_of(MISTAKES_TEXT), .count = 1 };
+    if (err == ERR_LIMIT) {
+        buffer_print(&mistakes->text,
+                     "%s:1:1: the file is larger than 1 MiB; is this the right file?\n", path);
+        return ERR_SYNTAX;
+    }
+    buffer_print(&mistakes->text, "%s: %s\n", path, why.text);
+    return err;
+}
+
+void site_mistakes_done(struct site_mistakes *mistakes)
+{
+    buffer_done(&mistakes->text);
+}
+
+void site_free(struct site *site)
+{
+    if (site != NULL)
+        arena_free(site->arena); /* holds the site itself too */
+}
+
+/* ---- questions ---- */
+
+const struct site_server *site_server_find(const struct site *site, struct text name)
+{
+    for (size_t i = 0; i < site->server_count; i++) {
+        if (text_equal(site->servers[i].name, name))
+            return &site->servers[i];
+    }
+    return NULL;
+}
+
+bool site_is_on(const struct site *site, const struct site_on *on, const struct site_server *server)
+{
+    for (size_t i = 0; i < on->count; i++) {
+        if (on->servers[i] == server)
+            return true;
+    }
+    return on->count == 0;
+}
+
+const struct site_app *site_app_find(const struct site *site, struct text name)
+{
+    for (size_t i = 0; i < site->app_count; i++) {
+        if (text_equal(site->apps[i].name, name))
+            return &site->apps[i];
+    }
+    return NULL;
+}
