@@ -138,13 +138,12 @@ static void check_record_twins(struct reading *reading)
 
 static void check_empty(struct reading *reading)
 {
-    struct site *site = reading->site;
     static const char *const parts[] = { "web", "app", "apps", "routes", "database", "dns" };
     for (size_t i = 0; i < COUNT(parts); i++) {
         if (node_find(reading->root, text_of(parts[i])) != NULL)
             return;
     }
-    if (site->name.data != NULL)
+    if (reading->mistakes->count == 0)
         mistakes_add(
             reading->mistakes, place_in(reading, "site", NULL), NULL,
             "this site runs nothing; add at least one of: web, app, routes, database, dns");

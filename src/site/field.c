@@ -411,10 +411,11 @@ void fields_read(struct reading *reading, const struct node *node, const struct 
         return;
     for (size_t i = 0; i < fields->count; i++) {
         const struct field *field = &fields->rows[i];
-        const struct node *value = node_find(node, text_of(field->name));
+        const struct node_entry *entry = node_entry_find(node, text_of(field->name));
         struct path at = { path, text_of(field->name), 0 };
-        if (value != NULL)
-            read_field(reading, value, &at, field, section);
+        if (entry != NULL)
+            read_field(reading, field->kind == FIELD_LATER ? entry->key : entry->value, &at, field,
+                       section);
         else if (field->is_required)
             mistakes_add(reading->mistakes, node->place, &at,
                          "missing; add it, for example: %s: %s", field->name, field->example);

@@ -8,6 +8,7 @@
 #include "core/memory.h"
 #include "site/mistakes.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <yaml.h>
 
@@ -89,45 +90,63 @@ static bool check_bytes(struct tree *tree)
 
 /* ---- what libyaml says, in words that help ---- */
 
+/* Which of libyaml's marks the message stands at: where it noticed, or where the thing began. */
+enum mark { MARK_PROBLEM, MARK_START };
+
 static const struct {
     const char *theirs; /* part of libyaml's problem */
-    const char *ours;
+    enum mark mark;
+    const char *ours; /* %d: the line where the thing began */
 } problems[] = {
-    { "cannot start any token",
-      "this character cannot start a value; put the value in quotes (\"...\")" },
-    { "mapping values are not allowed",
-      "a second ': ' on one line; put the value in quotes, or start a new line" },
-    { "could not find expected ':'", "a key without ':' behind it; write `key: value`" },
-    { "did not find expected key",
-      "this line does not fit in: check its indentation against the lines above" },
-    { "did not find expected '-' indicator",
-      "a list item was expected: each one starts with '- ' in the same column" },
-    { "did not find expected ',' or '}'",
-      "a ',' or '}' was expected: is the '{' on an earlier line closed?" },
-    { "did not find expected ',' or ']'",
-      "a ',' or ']' was expected: is the '[' on an earlier line closed?" },
-    { "found unexpected end of stream",
-      "the file ends inside a quoted value; add the closing quote" },
-    { "block sequence entries are not allowed",
-      "a list cannot start here; start it on a new line" },
-    { "mapping keys are not allowed", "a key cannot start here; check the indentation" },
-    { "did not find expected <document start>",
-      "text after the end of the site; only one `site:` file is read" },
-    { "did not find expected node content", "a value was expected here" },
-    { "unknown escape character",
+    { "cannot start any token", MARK_PROBLEM,
+      "a value cannot start with this character; put it in quotes (\"...\")" },
+    { "mapping values are not allowed", MARK_PROBLEM,
+      "a ': ' cannot stand here: is this line indented too far, or does a value need quotes?" },
+    { "could not find expected ':'", MARK_START,
+      "a key without ':' behind it; write `key: value`" },
+    { "did not find expected key", MARK_PROBLEM,
+      "this line does not fit under line %d; check the indentation of both" },
+    { "did not find expected '-' indicator", MARK_PROBLEM,
+      "an item of the list of line %d was expected; each one starts with '- ' in the same column" },
+    { "did not find expected ',' or '}'", MARK_PROBLEM,
+      "a ',' or '}' was expected: is the '{' of line %d closed?" },
+    { "did not find expected ',' or ']'", MARK_PROBLEM,
+      "a ',' or ']' was expected: is the '[' of line %d closed?" },
+    { "found unexpected end of stream", MARK_START,
+      "the quote that starts here is never closed; add the closing one" },
+    { "found unexpected document indicator", MARK_START,
+      "the quote that starts here is never closed; add the closing one" },
+    { "block sequence entries are not allowed", MARK_PROBLEM,
+      "a list item cannot start here; put it on a line of its own" },
+    { "mapping keys are not allowed", MARK_PROBLEM,
+      "a key cannot start here; check the indentation" },
+    { "did not find expected <document start>", MARK_PROBLEM,
+      "text behind the end of the site; check the indentation of this line" },
+    { "did not find expected node content", MARK_PROBLEM, "a value was expected here" },
+    { "alphabetic or numeric character", MARK_START,
+      "a value that starts with '*' or '&' needs quotes, like \"*.example.com\"" },
+    { "unknown escape character", MARK_PROBLEM,
       "an unknown \\ escape inside double quotes; use single quotes or write \\\\" },
 };
 
 static bool refuse_syntax(struct tree *tree, const yaml_parser_t *parser)
 {
     struct site_place place = place_of(parser->problem_mark);
+    struct site_place start = place_of(parser->context_mark);
     const char *problem = parser->problem != NULL ? parser->problem : "not valid YAML";
     size_t at = parser->problem_mark.index;
     if (at < tree->source.len && tree->source.data[at] == '\t')
         return refuse(tree, place, "a tab stands here; indent with spaces only");
     for (size_t i = 0; i < COUNT(problems); i++) {
-        if (strstr(problem, problems[i].theirs) != NULL)
-            return refuse(tree, place, problems[i].ours);
+        if (strstr(problem, problems[i].theirs) == NULL)
+            continue;
+        char line[16], message[160];
+        const char *rest = strstr(problems[i].ours, "%d");
+        size_t before = rest != NULL ? (size_t)(rest - problems[i].ours) : 0;
+        snprintf(line, sizeof(line), "%d", start.line);
+        snprintf(message, sizeof(message), "%.*s%s%s", (int)before, problems[i].ours,
+                 rest != NULL ? line : problems[i].ours, rest != NULL ? rest + 2 : "");
+        return refuse(tree, problems[i].mark == MARK_START ? start : place, message);
     }
     mistakes_add(tree->mistakes, place, NULL, "not valid YAML: %s", problem);
     return false;
@@ -352,15 +371,21 @@ bool tree_read(struct text source, struct arena *arena, struct mistakes *mistake
     return is_good;
 }
 
-const struct node *node_find(const struct node *map, struct text key)
+const struct node_entry *node_entry_find(const struct node *map, struct text key)
 {
     if (map == NULL || map->kind != NODE_MAP)
         return NULL;
     for (const struct node_entry *entry = map->first; entry != NULL; entry = entry->next) {
         if (text_equal(entry->key->value, key))
-            return entry->value;
+            return entry;
     }
     return NULL;
+}
+
+const struct node *node_find(const struct node *map, struct text key)
+{
+    const struct node_entry *entry = node_entry_find(map, key);
+    return entry != NULL ? entry->value : NULL;
 }
 
 bool node_is_null(const struct node *node)

@@ -42,6 +42,9 @@ struct node {
 bool tree_read(struct text source, struct arena *arena, struct mistakes *mistakes,
                const struct node **root_out);
 
+/* The entry of that key (its first, if it is there twice), or NULL. */
+const struct node_entry *node_entry_find(const struct node *map, struct text key);
+
 /* The value under that key (its first, if it is there twice), or NULL. */
 const struct node *node_find(const struct node *map, struct text key);
 
