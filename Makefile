@@ -41,7 +41,8 @@ fuzz:                            ## every fuzz target for FUZZ_SECONDS (60)
 	@tools/fuzz
 
 bench: all                       ## every benchmark beside its peers
-	@bench/run
+	@bench/peers
+	@bench/run.py
 
 install: all                     ## into DESTDIR and PREFIX
 	@$(MESON) configure $(BUILD) -Dprefix=$(PREFIX) >/dev/null
