@@ -39,7 +39,7 @@ def test_status_says_so(site):
 
 
 def test_a_request_over_its_deadline_is_ended(workshop):
-    site = workshop.up(sites.APP.replace("workers: 2", "workers: 1, request: 1s"),
+    site = workshop.up(sites.APP.replace("workers: 2", "workers: 1, request-timeout: 1s"),
                        {"app/echo.py": sites.ECHO})
     started = time.monotonic()
     assert site.get("/sleep?30").status in (502, 504)

@@ -14,7 +14,6 @@ apps:
   mounted:  { wsgi: "contract:app", root: app, workers: 1, mount: /mounted }
   httpbin:  { wsgi: "httpbin:app", root: app, workers: 1 }
 routes:
-  - { path: /mounted, app: mounted }
   - { host: httpbin.foobar.com, app: httpbin }
   - { path: /, app: contract }
 """

@@ -64,7 +64,7 @@ def answers(site):
 
 
 def test_a_stopped_worker_is_replaced_or_its_requests_answered(workshop):
-    site = workshop.up(sites.APP.replace("workers: 2", "workers: 2, request: 1s"),
+    site = workshop.up(sites.APP.replace("workers: 2", "workers: 2, request-timeout: 1s"),
                        {"app/echo.py": sites.ECHO})
     os.kill(int(site.get("/pid").text), signal.SIGSTOP)
     statuses = {site.get("/", timeout=10).status for _ in range(20)}

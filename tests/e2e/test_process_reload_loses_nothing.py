@@ -52,7 +52,7 @@ def test_twenty_reloads(site):
 
 def test_a_reload_changes_the_answer(site):
     path = site.folder / "site.yaml"
-    path.write_text(path.read_text() + "routes: [{ path: /new, respond: { status: 200, body: fresh } }]\n")
+    path.write_text(path.read_text() + "routes: [{ path: /new, respond: fresh }]\n")
     with site.raw() as connection:
         connection.send("GET /new HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"fresh" not in connection.response().body
