@@ -1,10 +1,8 @@
 /* The only file that lists roles and commands. */
-#include "core/error.h"
+#include "cli/cli.h"
 
-#include <stdio.h>
-
-int main(void)
+int main(int argc, char **argv)
 {
-    fprintf(stderr, "trilith: no command is built yet\n");
-    return 1;
+    static const struct role *const roles[] = { NULL };
+    return cli_main(argc, argv, roles);
 }
