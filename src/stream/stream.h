@@ -44,8 +44,8 @@ struct loop *stream_loop(const struct stream *stream);
  * usable); a call while one is asked for only moves the deadline; <= 0: no deadline. */
 void stream_receive(struct stream *stream, int64_t timeout_ms);
 
-/* One at a time; memory and file stay until sent(). timeout_ms: longest time without progress
- * (partial progress moves it on), <= 0 none. */
+/* One at a time; memory and file stay until sent(). timeout_ms: longest time in which the
+ * peer takes nothing (a peer that went silent is noticed after one to two of them), <= 0 none. */
 void stream_send(struct stream *stream, const struct iovec *iov, int count, int64_t timeout_ms);
 void stream_send_file(struct stream *stream, int file, int64_t offset, int64_t len,
                       int64_t timeout_ms);
@@ -54,7 +54,8 @@ void stream_send_file(struct stream *stream, int file, int64_t offset, int64_t l
  * sends for at most 2 s or 256 KiB (so that no RST kills the answer on its way), then closes. */
 void stream_close(struct stream *stream);
 
-/* At once, with a reset if bytes are pending. */
+/* At once and with a reset, so that the peer cannot take what it got for the whole. Also ends the
+ * lingering of stream_close early. */
 void stream_abort(struct stream *stream);
 
 /* ---- listeners ---- */
@@ -63,7 +64,8 @@ struct stream_listener;
 
 /* Accepts on fd (listening, non-blocking; not owned by the listener, the parent process holds it
  * too) with TCP_NODELAY set on what it accepts. `accepted` owns the descriptor. At max_connections
- * open ones (told by stream_listener_released) accepting pauses. */
+ * open ones (told by stream_listener_released) accepting pauses. NULL (and a line in the log) only
+ * when no descriptor is left for its own copy of fd. */
 struct stream_listener *
 stream_listener_new(struct loop *loop, int fd, size_t max_connections,
                     void (*accepted)(void *owner, int fd, const struct address *peer), void *owner);
