@@ -144,8 +144,8 @@ static enum http1_state parse_request_line(struct text line, const struct http1_
     if (request->method_text.len > LONGEST_METHOD)
         return http1_refuse(problem, 501, "method too long");
     request->method = http1_method_find(request->method_text);
-    if (request->method == HTTP_CONNECT)
-        return http1_refuse(problem, 501, "CONNECT is not supported");
+    if (request->method == HTTP_CONNECT || request->method == HTTP_TRACE)
+        return http1_refuse(problem, 501, "CONNECT and TRACE are not supported");
     return HTTP1_DONE;
 }
 

@@ -1,0 +1,184 @@
+/*
+ * What waits to be sent on a connection: a chain of memory chunks and file parts. Small pieces are
+ * put together in a chunk, so a head and its body, and the answers to pipelined requests, leave in
+ * one send. Chunks come from a pool and are held only while something waits.
+ */
+#include "http/http_private.h"
+
+#include "core/memory.h"
+#include "core/sys.h"
+
+static struct chunk *chunk_take(struct chunk_pool *pool)
+{
+    struct chunk *chunk = pool->idle;
+    if (chunk != NULL) {
+        pool->idle = chunk->next;
+        pool->count--;
+    } else {
+        chunk = memory_new(sizeof(*chunk) + CHUNK_BYTES);
+    }
+    chunk->next = NULL;
+    chunk->file = -1;
+    chunk->start = chunk->end = 0;
+    return chunk;
+}
+
+static void chunk_give_back(struct chunk_pool *pool, struct chunk *chunk)
+{
+    if (chunk->file >= 0 || pool->count >= IDLE_CHUNKS) {
+        fd_close(&chunk->file);
+        memory_free(chunk);
+        return;
+    }
+    chunk->next = pool->idle;
+    pool->idle = chunk;
+    pool->count++;
+}
+
+static void chain(struct output *output, struct chunk *chunk)
+{
+    if (output->last != NULL)
+        output->last->next = chunk;
+    else
+        output->first = chunk;
+    output->last = chunk;
+}
+
+/* The place behind the last byte, with *room bytes, at least one. */
+static char *room_behind(struct output *output, struct chunk_pool *pool, size_t *room)
+{
+    struct chunk *last = output->last;
+    if (last == NULL || last->file >= 0 || last->end == CHUNK_BYTES) {
+        last = chunk_take(pool);
+        chain(output, last);
+    }
+    *room = CHUNK_BYTES - last->end;
+    return last->data + last->end;
+}
+
+static void added(struct output *output, size_t len)
+{
+    output->last->end += (uint32_t)len;
+    output->waiting += len;
+    output->queued += (int64_t)len;
+}
+
+void output_append(struct output *output, struct chunk_pool *pool, struct text data)
+{
+    while (data.len > 0) {
+        size_t room;
+        char *place = room_behind(output, pool, &room);
+        size_t len = data.len < room ? data.len : room;
+        memcpy(place, data.data, len);
+        added(output, len);
+        data = text_skip(data, len);
+    }
+}
+
+void output_append_uint(struct output *output, struct chunk_pool *pool, uint64_t value,
+                        unsigned base)
+{
+    char digits[20];
+    size_t at = sizeof(digits);
+    do {
+        digits[--at] = "0123456789abcdef"[value % base];
+        value /= base;
+    } while (value > 0);
+    output_append(output, pool, text_from(digits + at, sizeof(digits) - at));
+}
+
+bool output_append_from_file(struct output *output, struct chunk_pool *pool, int file,
+                             int64_t offset, int64_t len)
+{
+    while (len > 0) {
+        size_t room;
+        char *place = room_behind(output, pool, &room);
+        size_t want = (uint64_t)len < room ? (size_t)len : room;
+        ssize_t got = sys_pread(file, place, want, offset);
+        if (got <= 0)
+            return false;
+        added(output, (size_t)got);
+        offset += got;
+        len -= got;
+    }
+    return true;
+}
+
+void output_append_file(struct output *output, int file, int64_t offset, int64_t len)
+{
+    struct chunk *chunk = memory_new(sizeof(*chunk));
+    chunk->file = file;
+    chunk->offset = offset;
+    chunk->left = len;
+    chain(output, chunk);
+    output->waiting += sizeof(*chunk);
+    output->queued += len;
+}
+
+void output_flush(struct output *output, struct stream *stream, int64_t timeout_ms)
+{
+    struct iovec iov[4];
+    int count = 0;
+    struct chunk *chunk = output->first;
+    if (output->sending > 0 || chunk == NULL)
+        return;
+    if (chunk->file >= 0) {
+        output->sending = chunk->left;
+        stream_send_file(stream, chunk->file, chunk->offset, chunk->left, timeout_ms);
+        return;
+    }
+    for (; chunk != NULL && chunk->file < 0 && count < (int)COUNT(iov); chunk = chunk->next) {
+        iov[count].iov_base = chunk->data + chunk->start;
+        iov[count].iov_len = chunk->end - chunk->start;
+        output->sending += (int64_t)iov[count++].iov_len;
+    }
+    stream_send(stream, iov, count, timeout_ms);
+}
+
+static void drop_first(struct output *output, struct chunk_pool *pool)
+{
+    struct chunk *chunk = output->first;
+    output->first = chunk->next;
+    if (output->first == NULL)
+        output->last = NULL;
+    chunk_give_back(pool, chunk);
+}
+
+void output_sent(struct output *output, struct chunk_pool *pool)
+{
+    int64_t left = output->sending;
+    output->sent += left;
+    output->sending = 0;
+    while (left > 0) {
+        struct chunk *chunk = output->first;
+        if (chunk->file >= 0) {
+            output->waiting -= sizeof(*chunk);
+            drop_first(output, pool);
+            return;
+        }
+        int64_t have = chunk->end - chunk->start;
+        int64_t len = have < left ? have : left;
+        chunk->start += (uint32_t)len;
+        output->waiting -= (size_t)len;
+        left -= len;
+        if (chunk->start == chunk->end)
+            drop_first(output, pool);
+    }
+}
+
+void output_done(struct output *output, struct chunk_pool *pool)
+{
+    while (output->first != NULL)
+        drop_first(output, pool);
+    *output = (struct output){ 0 };
+}
+
+void chunk_pool_done(struct chunk_pool *pool)
+{
+    while (pool->idle != NULL) {
+        struct chunk *chunk = pool->idle;
+        pool->idle = chunk->next;
+        memory_free(chunk);
+    }
+    pool->count = 0;
+}

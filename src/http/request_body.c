@@ -1,0 +1,196 @@
+/*
+ * The request's body, for who asks for it: piece by piece, or collected in memory or an unlinked
+ * file. What nobody asks for is dropped when the answer is complete.
+ */
+#include "http/http_private.h"
+
+#include "core/memory.h"
+#include "core/sys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { KEPT_MEMORY = 64 * 1024 }; /* of a collected body, with the pooled exchange */
+
+void collect_reset(struct collect *collect)
+{
+    struct buffer memory = collect->memory;
+    fd_close(&collect->body.file);
+    if (memory.capacity > KEPT_MEMORY)
+        buffer_done(&memory);
+    buffer_clear(&memory);
+    *collect = (struct collect){ .memory = memory, .body.file = -1 };
+}
+
+void http_body_read(struct http_exchange *exchange)
+{
+    exchange->wants_body = true;
+    connection_wake(exchange->conn);
+}
+
+void http_body_collect(struct http_exchange *exchange, size_t memory_bytes)
+{
+    exchange->collect.is_on = true;
+    exchange->collect.memory_bytes = memory_bytes;
+    exchange->collect.memory.limit = memory_bytes;
+    connection_wake(exchange->conn);
+}
+
+const struct http_body *http_body_collected(const struct http_exchange *exchange)
+{
+    return exchange->collect.is_ready ? &exchange->collect.body : NULL;
+}
+
+/* An unlinked file in the folder, -1 with errno. */
+static int open_spool(const char *folder)
+{
+    char path[4096];
+    if (folder == NULL)
+        folder = "/tmp";
+    int file = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (file >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT))
+        return file;
+    /* a file system without O_TMPFILE, such as overlayfs in old kernels */
+    struct buffer name = { .data = path, .capacity = sizeof(path), .limit = sizeof(path) };
+    buffer_append(&name, text_of(folder));
+    buffer_append(&name, T("/body-XXXXXX\0"));
+    file = name.failed ? -1 : mkostemp(path, O_CLOEXEC);
+    if (file >= 0)
+        unlink(path);
+    return file;
+}
+
+static bool write_spool(struct http_body *body, struct text data)
+{
+    int64_t offset = body->length;
+    while (data.len > 0) {
+        ssize_t put = sys_pwrite(body->file, data.data, data.len, offset);
+        if (put <= 0)
+            return false;
+        offset += put;
+        data = text_skip(data, (size_t)put);
+    }
+    body->length = offset;
+    return true;
+}
+
+/* Memory is full: moves what is in it to a file. */
+static bool start_spool(struct http_exchange *exchange)
+{
+    struct http_body *body = &exchange->collect.body;
+    body->file = open_spool(exchange->config->spool_folder);
+    body->length = 0;
+    if (body->file < 0)
+        return false;
+    bool ok = write_spool(body, buffer_text(&exchange->collect.memory));
+    buffer_clear(&exchange->collect.memory);
+    return ok;
+}
+
+static void collect_piece(struct http_exchange *exchange, struct text data)
+{
+    struct collect *collect = &exchange->collect;
+    bool ok = true;
+    if (collect->body.file < 0 && collect->memory.len + data.len > collect->memory_bytes)
+        ok = start_spool(exchange);
+    if (ok && collect->body.file >= 0) {
+        ok = write_spool(&collect->body, data);
+    } else if (ok) {
+        buffer_append(&collect->memory, data);
+        collect->body.length = (int64_t)collect->memory.len;
+    }
+    if (!ok && (errno == ENOSPC || errno == EDQUOT))
+        exchange_refuse(exchange, 507, "no space for the request body");
+    else if (!ok)
+        exchange_refuse(exchange, 500, "cannot store the request body");
+}
+
+/* Hands a piece over; the handler may call anything in it. */
+static void deliver(struct http_exchange *exchange, struct text data, bool is_last)
+{
+    exchange->is_request_done = exchange->is_request_done || is_last;
+    if (exchange->collect.is_on) {
+        if (data.len > 0)
+            collect_piece(exchange, data);
+        if (!is_last || !exchange->collect.is_on)
+            return;
+        exchange->collect.is_on = false;
+        exchange->collect.is_ready = true;
+        if (exchange->collect.body.file < 0)
+            exchange->collect.body.memory = buffer_text(&exchange->collect.memory);
+        if (exchange->events != NULL && exchange->events->collected != NULL)
+            exchange->events->collected(exchange);
+        return;
+    }
+    exchange->wants_body = false;
+    exchange->was_told_last = is_last;
+    if (exchange->events != NULL && exchange->events->body != NULL)
+        exchange->events->body(exchange, data, is_last);
+}
+
+static void send_continue(struct http_exchange *exchange)
+{
+    struct connection *conn = exchange->conn;
+    exchange->expects_continue = false;
+    if (conn->in.len == 0)
+        output_append(&conn->output, &conn->server->chunks, T("HTTP/1.1 100 Continue\r\n\r\n"));
+}
+
+static enum http1_state decode(struct http_exchange *exchange, struct text *data_out)
+{
+    struct connection *conn = exchange->conn;
+    size_t before = conn->in.len;
+    enum http1_state state = http1_body_decode(&exchange->body, &conn->in, data_out);
+    exchange->received_bytes += (int64_t)(before - conn->in.len);
+    return state;
+}
+
+bool exchange_read_body(struct http_exchange *exchange)
+{
+    struct text data;
+    int64_t limit = exchange->config->limits.body_bytes;
+    if (exchange->is_complete || (!exchange->wants_body && !exchange->collect.is_on))
+        return false;
+    if (exchange->expects_continue)
+        send_continue(exchange);
+    switch (decode(exchange, &data)) {
+    case HTTP1_DATA:
+        if (limit > 0 && exchange->body.received > limit)
+            exchange_refuse(exchange, 413, "request body too large");
+        else
+            deliver(exchange, data, exchange->body.is_done);
+        return true;
+    case HTTP1_DONE:
+        deliver(exchange, text_from("", 0), true);
+        return true;
+    case HTTP1_BAD:
+        exchange_refuse(exchange, 400, exchange->body.problem.reason);
+        return true;
+    case HTTP1_MORE:
+        break;
+    }
+    if (!exchange->conn->is_ended)
+        return false;
+    exchange_refuse(exchange, 400, "client closed inside the request body");
+    return true;
+}
+
+enum http1_state exchange_drop_body(struct http_exchange *exchange)
+{
+    struct text data;
+    enum http1_state state = HTTP1_DATA;
+    if (exchange->is_request_done)
+        return HTTP1_DONE;
+    if (exchange->expects_continue || !exchange->keep_alive)
+        return HTTP1_BAD;
+    while (state == HTTP1_DATA) {
+        state = decode(exchange, &data);
+        exchange->dropped_bytes += (int64_t)data.len;
+    }
+    if (exchange->dropped_bytes > DROP_LIMIT || (state == HTTP1_MORE && exchange->conn->is_ended))
+        return HTTP1_BAD;
+    exchange->is_request_done = state == HTTP1_DONE;
+    return state;
+}

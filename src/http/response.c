@@ -1,0 +1,420 @@
+/*
+ * The answer of an exchange: start, headers, body, in this order; through the filters; framed and
+ * put into the connection's output. The head is written with the first piece of the body, so small
+ * answers need one send and a body that comes in one piece always gets a Content-Length.
+ */
+#include "http/http_private.h"
+
+#include "core/log.h"
+#include "core/sys.h"
+
+#include <fcntl.h>
+
+enum {
+    PUMP_BYTES = 16384, /* of a file through the filters in one step */
+};
+
+static struct output *output_of(struct http_exchange *exchange)
+{
+    return &exchange->conn->output;
+}
+
+static struct chunk_pool *pool_of(struct http_exchange *exchange)
+{
+    return &exchange->conn->server->chunks;
+}
+
+static void append(struct http_exchange *exchange, struct text text)
+{
+    output_append(output_of(exchange), pool_of(exchange), text);
+}
+
+/* ---- head ---- */
+
+void http_response_start(struct http_exchange *exchange, int status, int64_t length)
+{
+    if (exchange->is_head_sent || exchange->is_complete)
+        return;
+    exchange->status = status >= 200 && status <= 599 ? status : 502;
+    exchange->length = length;
+}
+
+/* The server's own; see http.h. */
+static bool is_framing(enum http_field field)
+{
+    return field == FIELD_CONTENT_LENGTH || field == FIELD_TRANSFER_ENCODING ||
+           field == FIELD_CONNECTION || field == FIELD_KEEP_ALIVE ||
+           field == FIELD_PROXY_CONNECTION || field == FIELD_UPGRADE || field == FIELD_TRAILER ||
+           field == FIELD_DATE || field == FIELD_SERVER;
+}
+
+static bool add_header(struct http_exchange *exchange, enum http_field field, struct text name,
+                       struct text value)
+{
+    if (is_framing(field) || !http_is_field_value(value) || exchange->is_head_sent)
+        return false;
+    value = arena_copy(exchange->arena, text_trim(value));
+    if (field == FIELD_OTHER)
+        name = arena_copy(exchange->arena, name);
+    return value.data != NULL && name.data != NULL &&
+           http_headers_add(&exchange->headers, exchange->arena, field, name, value);
+}
+
+bool http_response_header(struct http_exchange *exchange, enum http_field field, struct text value)
+{
+    return field != FIELD_OTHER && add_header(exchange, field, http_field_name(field), value);
+}
+
+bool http_response_header_name(struct http_exchange *exchange, struct text name, struct text value)
+{
+    if (!http_is_token(name))
+        return false;
+    enum http_field field = http_field_find(name);
+    return add_header(exchange, field, field == FIELD_OTHER ? name : http_field_name(field), value);
+}
+
+static void append_status_line(struct http_exchange *exchange)
+{
+    if (exchange->status == 200) {
+        append(exchange, T("HTTP/1.1 200 OK\r\n"));
+        return;
+    }
+    append(exchange, T("HTTP/1.1 "));
+    output_append_uint(output_of(exchange), pool_of(exchange), (uint64_t)exchange->status, 10);
+    append(exchange, T(" "));
+    append(exchange, text_of(http_status_text(exchange->status)));
+    append(exchange, T("\r\n"));
+}
+
+static void append_field(struct http_exchange *exchange, struct text name, struct text value)
+{
+    append(exchange, name);
+    append(exchange, T(": "));
+    append(exchange, value);
+    append(exchange, T("\r\n"));
+}
+
+/* How the client finds the end of the body, and whether the connection lives on. */
+static void append_framing(struct http_exchange *exchange)
+{
+    bool has_length = exchange->status != 204 && exchange->status != 304;
+    bool is_new = exchange->request.minor_version >= 1;
+    if (has_length && exchange->length >= 0) {
+        append(exchange, T("Content-Length: "));
+        output_append_uint(output_of(exchange), pool_of(exchange), (uint64_t)exchange->length, 10);
+        append(exchange, T("\r\n"));
+    } else if (has_length && is_new) {
+        exchange->is_chunked = true;
+        append(exchange, T("Transfer-Encoding: chunked\r\n"));
+    } else if (has_length) {
+        exchange->keep_alive = false;
+    }
+    if (!exchange->keep_alive)
+        append(exchange, T("Connection: close\r\n"));
+    else if (!is_new)
+        append(exchange, T("Connection: keep-alive\r\n"));
+}
+
+/* Known now: whether the rest of the request's body will be read. */
+static bool may_keep_alive(const struct http_exchange *exchange)
+{
+    const struct connection *conn = exchange->conn;
+    bool is_left = !exchange->is_request_done && exchange->request.has_body;
+    bool is_long = exchange->request.content_length - exchange->body.received > DROP_LIMIT;
+    return exchange->keep_alive && !conn->server->is_draining && !exchange->is_broken &&
+           !(is_left && (exchange->expects_continue || is_long));
+}
+
+static void write_head(struct http_exchange *exchange)
+{
+    struct text server_name = exchange->config->server_name;
+    exchange->is_head_sent = true;
+    exchange->keep_alive = may_keep_alive(exchange);
+    append_status_line(exchange);
+    append(exchange, server_date(exchange->conn->server));
+    if (server_name.len > 0)
+        append_field(exchange, T("Server"), server_name);
+    for (size_t i = 0; i < exchange->headers.count; i++)
+        append_field(exchange, exchange->headers.items[i].name, exchange->headers.items[i].value);
+    append_framing(exchange);
+    append(exchange, T("\r\n"));
+}
+
+/* ---- body, behind the filters ---- */
+
+static void finish(struct http_exchange *exchange)
+{
+    if (exchange->is_chunked && !exchange->drops_body)
+        append(exchange, T("0\r\n\r\n"));
+    if (!exchange->drops_body && exchange->length > exchange->body_sent) {
+        log_warn("http", "an answer is shorter than announced", BYTES("length", exchange->length),
+                 BYTES("sent", exchange->body_sent));
+        exchange->failure = "answer shorter than announced";
+        exchange->is_broken = true;
+    }
+    exchange->is_complete = true;
+    exchange->output_end = output_of(exchange)->queued;
+}
+
+/* How much of len more bytes fits into the announced length. */
+static int64_t cut(struct http_exchange *exchange, int64_t len)
+{
+    if (exchange->length < 0 || len <= exchange->length - exchange->body_sent)
+        return len;
+    if (exchange->failure == NULL)
+        log_warn("http", "an answer is longer than announced", BYTES("length", exchange->length));
+    exchange->failure = "answer longer than announced";
+    return exchange->length - exchange->body_sent;
+}
+
+static void begin_body(struct http_exchange *exchange, int64_t len, bool is_last)
+{
+    if (exchange->is_head_sent)
+        return;
+    if (is_last && exchange->length < 0 && exchange->request.method != HTTP_HEAD)
+        exchange->length = len;
+    write_head(exchange);
+}
+
+static void begin_chunk(struct http_exchange *exchange, int64_t len)
+{
+    if (!exchange->is_chunked)
+        return;
+    output_append_uint(output_of(exchange), pool_of(exchange), (uint64_t)len, 16);
+    append(exchange, T("\r\n"));
+}
+
+static void sink(struct http_exchange *exchange, struct text data, bool is_last)
+{
+    begin_body(exchange, (int64_t)data.len, is_last);
+    if (!exchange->drops_body)
+        data.len = (size_t)cut(exchange, (int64_t)data.len);
+    if (data.len > 0 && !exchange->drops_body) {
+        begin_chunk(exchange, (int64_t)data.len);
+        append(exchange, data);
+        if (exchange->is_chunked)
+            append(exchange, T("\r\n"));
+        exchange->body_sent += (int64_t)data.len;
+    }
+    if (is_last)
+        finish(exchange);
+}
+
+/* Owns the descriptor. */
+static void sink_file(struct http_exchange *exchange, int file, int64_t offset, int64_t len,
+                      bool is_last)
+{
+    struct output *output = output_of(exchange);
+    begin_body(exchange, len, is_last);
+    len = cut(exchange, len);
+    if (len > 0) {
+        begin_chunk(exchange, len);
+        if (len > SMALL_FILE_BYTES) {
+            output_append_file(output, file, offset, len);
+            file = -1;
+        } else if (!output_append_from_file(output, pool_of(exchange), file, offset, len)) {
+            exchange->failure = "file shorter than announced";
+            exchange->is_broken = true;
+        }
+        if (exchange->is_chunked)
+            append(exchange, T("\r\n"));
+        exchange->body_sent += len;
+    }
+    fd_close(&file);
+    if (is_last)
+        finish(exchange);
+}
+
+/* ---- filters ---- */
+
+static struct http_filter *next_with_data(struct http_filter *filter)
+{
+    while (filter != NULL && filter->data == NULL)
+        filter = filter->next;
+    return filter;
+}
+
+void http_filter_add(struct http_exchange *exchange, struct http_filter *filter)
+{
+    filter->next = exchange->filters;
+    exchange->filters = filter;
+}
+
+void http_filter_pass(struct http_filter *filter, struct http_exchange *exchange, struct text data,
+                      bool is_last)
+{
+    struct http_filter *next = next_with_data(filter->next);
+    if (exchange->is_complete || exchange->is_broken)
+        return;
+    if (next != NULL)
+        next->data(next, exchange, data, is_last);
+    else
+        sink(exchange, data, is_last);
+}
+
+static void filter_head(struct http_exchange *exchange)
+{
+    if (exchange->is_filtered)
+        return;
+    exchange->is_filtered = true;
+    if (exchange->status == 0)
+        exchange->status = 200;
+    for (struct http_filter *filter = exchange->filters; filter != NULL; filter = filter->next)
+        if (filter->head != NULL)
+            filter->head(filter, exchange);
+    exchange->drops_body =
+        exchange->request.method == HTTP_HEAD || exchange->status == 204 || exchange->status == 304;
+}
+
+static void add_piece(struct http_exchange *exchange, struct piece piece)
+{
+    struct piece *copy = ARENA_NEW(exchange->arena, struct piece);
+    struct piece **end = &exchange->pieces;
+    if (copy != NULL && piece.text.len > 0)
+        piece.text = arena_copy(exchange->arena, piece.text);
+    if (copy == NULL || (piece.text.len > 0 && piece.text.data == NULL)) {
+        fd_close(&piece.file);
+        exchange->failure = "answer too large for its filters";
+        exchange->is_broken = true;
+        return;
+    }
+    while (*end != NULL)
+        end = &(*end)->next;
+    *copy = piece;
+    *end = copy;
+}
+
+/* One step of a file through the filters. False when it is broken. */
+static bool pump_file(struct http_exchange *exchange, struct http_filter *filter,
+                      struct piece *piece)
+{
+    char data[PUMP_BYTES];
+    size_t want = piece->left < PUMP_BYTES ? (size_t)piece->left : PUMP_BYTES;
+    ssize_t got = want > 0 ? sys_pread(piece->file, data, want, piece->offset) : 0;
+    if (got < (ssize_t)want) {
+        exchange->failure = "file shorter than announced";
+        exchange->is_broken = true;
+        return false;
+    }
+    piece->offset += got;
+    piece->left -= got;
+    filter->data(filter, exchange, text_from(data, want), piece->is_last && piece->left == 0);
+    return true;
+}
+
+bool exchange_pump(struct http_exchange *exchange)
+{
+    struct piece *piece = exchange->pieces;
+    struct http_filter *filter = next_with_data(exchange->filters);
+    if (piece == NULL || exchange->is_broken || output_of(exchange)->waiting >= OUTPUT_HIGH_BYTES)
+        return false;
+    if (piece->file >= 0 && (!pump_file(exchange, filter, piece) || piece->left > 0))
+        return true;
+    exchange->pieces = piece->next;
+    if (piece->file < 0)
+        filter->data(filter, exchange, piece->text, piece->is_last);
+    fd_close(&piece->file);
+    return true;
+}
+
+/* ---- what handlers call ---- */
+
+bool http_response_is_full(const struct http_exchange *exchange)
+{
+    return exchange->pieces != NULL || exchange->conn->output.waiting >= OUTPUT_HIGH_BYTES;
+}
+
+static void note_full(struct http_exchange *exchange)
+{
+    exchange->was_full = exchange->was_full || http_response_is_full(exchange);
+    connection_wake(exchange->conn);
+}
+
+void http_response_send(struct http_exchange *exchange, struct text data, bool is_last)
+{
+    if (exchange->is_complete || exchange->is_broken)
+        return;
+    filter_head(exchange);
+    struct http_filter *filter = exchange->drops_body ? NULL : next_with_data(exchange->filters);
+    if (filter != NULL && exchange->pieces != NULL)
+        add_piece(exchange, (struct piece){ .file = -1, .text = data, .is_last = is_last });
+    else if (filter != NULL && (data.len > 0 || is_last))
+        filter->data(filter, exchange, data, is_last);
+    else
+        sink(exchange, data, is_last);
+    note_full(exchange);
+}
+
+void http_response_file(struct http_exchange *exchange, int file, bool owns_file, int64_t offset,
+                        int64_t len, bool is_last)
+{
+    int owned = owns_file ? file : fcntl(file, F_DUPFD_CLOEXEC, 0);
+    if (exchange->is_complete || exchange->is_broken) {
+        fd_close(&owned);
+        return;
+    }
+    if (owned < 0) {
+        http_response_abort(exchange);
+        return;
+    }
+    filter_head(exchange);
+    if (exchange->drops_body) {
+        fd_close(&owned);
+        sink(exchange, text_from("", 0), is_last);
+    } else if (next_with_data(exchange->filters) != NULL) {
+        add_piece(exchange, (struct piece){
+                                .file = owned, .offset = offset, .left = len, .is_last = is_last });
+    } else {
+        sink_file(exchange, owned, offset, len, is_last);
+    }
+    note_full(exchange);
+}
+
+void http_response_abort(struct http_exchange *exchange)
+{
+    if (exchange->is_complete)
+        return;
+    if (!exchange->is_head_sent) {
+        http_reply_error(exchange, 502);
+        return;
+    }
+    if (exchange->failure == NULL)
+        exchange->failure = "answer broken off";
+    exchange->is_broken = true;
+    connection_wake(exchange->conn);
+}
+
+int http_response_status(const struct http_exchange *exchange)
+{
+    return exchange->status;
+}
+
+void http_response_set_status(struct http_exchange *exchange, int status)
+{
+    exchange->status = status;
+}
+
+int64_t http_response_length(const struct http_exchange *exchange)
+{
+    return exchange->length;
+}
+
+void http_response_set_length(struct http_exchange *exchange, int64_t length)
+{
+    exchange->length = length;
+}
+
+struct http_headers *http_response_headers(struct http_exchange *exchange)
+{
+    return &exchange->headers;
+}
+
+bool http_response_is_head_sent(const struct http_exchange *exchange)
+{
+    return exchange->is_head_sent;
+}
+
+bool http_response_is_started(const struct http_exchange *exchange)
+{
+    return exchange->status != 0;
+}
