@@ -8,11 +8,14 @@
 
 struct compress_filter {
     struct http_filter filter;
-    struct http_exchange *exchange;
     struct web_compressor *compressor;
-    bool flushes; /* after every piece */
+    struct buffer out; /* of one piece */
+    bool flushes;      /* after every piece */
     bool failed;
 };
+
+/* Of one piece in: more than the largest piece (an application's, or a step of a file) makes. */
+enum { OUT_LIMIT = 32 << 20 };
 
 enum web_encoding web_compress_choose(const struct http_headers *request_headers, struct text type,
                                       int64_t length)
@@ -56,17 +59,19 @@ static void etag_weaken(struct http_exchange *exchange)
         http_response_header(exchange, FIELD_ETAG, weak);
 }
 
-static void compressor_drop(void *compressor)
+static void compress_done(void *filter)
 {
-    web_compressor_free(compressor);
+    struct compress_filter *self = filter;
+    web_compressor_free(self->compressor);
+    buffer_done(&self->out);
 }
 
-static void pass_on(void *owner, struct text data)
+static void take(void *buffer, struct text data)
 {
-    struct compress_filter *self = owner;
-    http_filter_pass(&self->filter, self->exchange, data, false);
+    buffer_append(buffer, data);
 }
 
+/* One piece in, at most one out, so that a body that comes in one piece gets a Content-Length. */
 static void compress_data(struct http_filter *filter, struct http_exchange *exchange,
                           struct text data, bool is_last)
 {
@@ -76,24 +81,29 @@ static void compress_data(struct http_filter *filter, struct http_exchange *exch
         end = COMPRESSOR_END;
     if (self->failed || (data.len == 0 && !is_last))
         return;
-    if (!web_compressor_run(self->compressor, data, end, pass_on, self)) {
+    buffer_clear(&self->out);
+    bool ok = web_compressor_run(self->compressor, data, end, take, &self->out);
+    if (!ok || self->out.failed) {
         self->failed = true;
         http_response_abort(exchange);
         return;
     }
-    if (is_last)
-        http_filter_pass(filter, exchange, (struct text){ NULL, 0 }, true);
+    if (self->out.len > 0 || is_last)
+        http_filter_pass(filter, exchange, buffer_text(&self->out), is_last);
 }
 
-static bool compressor_make(struct compress_filter *self, struct http_exchange *exchange,
-                            enum web_encoding encoding)
+static bool compress_start(struct compress_filter *self, struct http_exchange *exchange,
+                           enum web_encoding encoding)
 {
+    self->out = buffer_of(OUT_LIMIT);
     self->compressor = web_compressor_new(encoding, false);
     if (self->compressor == NULL)
         return false;
-    if (arena_defer(http_exchange_arena(exchange), compressor_drop, self->compressor))
+    if (arena_defer(http_exchange_arena(exchange), compress_done, self)) {
+        self->filter.data = compress_data;
         return true;
-    web_compressor_free(self->compressor);
+    }
+    compress_done(self);
     return false;
 }
 
@@ -110,11 +120,8 @@ static void compress_head(struct http_filter *filter, struct http_exchange *exch
     enum web_encoding encoding = web_compress_choose(&request->headers, type, length);
     if (encoding == ENCODING_IDENTITY)
         return;
-    if (request->method != HTTP_HEAD) {
-        if (!compressor_make(self, exchange, encoding))
-            return;
-        filter->data = compress_data;
-    }
+    if (request->method != HTTP_HEAD && !compress_start(self, exchange, encoding))
+        return;
     self->flushes = length < 0;
     http_response_set_length(exchange, -1);
     http_headers_remove(headers, FIELD_ACCEPT_RANGES);
@@ -127,7 +134,6 @@ void web_compress_attach(struct http_exchange *exchange)
     struct compress_filter *self = ARENA_NEW(http_exchange_arena(exchange), struct compress_filter);
     if (self == NULL)
         return;
-    self->exchange = exchange;
     self->filter.head = compress_head;
     http_filter_add(exchange, &self->filter);
 }

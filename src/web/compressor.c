@@ -21,7 +21,7 @@ enum { OUT_SIZE = 16384, WINDOW_LOG = 18 };
 static bool gzip_start(struct web_compressor *compressor, bool is_thorough)
 {
     enum { GZIP_FRAME = 16, WINDOW_BITS = 15, MEMORY_LEVEL = 8 };
-    return deflateInit2(&compressor->gzip, is_thorough ? 9 : 5, Z_DEFLATED,
+    return deflateInit2(&compressor->gzip, is_thorough ? 6 : 4, Z_DEFLATED,
                         WINDOW_BITS + GZIP_FRAME, MEMORY_LEVEL, Z_DEFAULT_STRATEGY) == Z_OK;
 }
 
@@ -29,7 +29,7 @@ static bool br_start(struct web_compressor *compressor, bool is_thorough)
 {
     compressor->br = BrotliEncoderCreateInstance(NULL, NULL, NULL);
     return compressor->br != NULL &&
-           BrotliEncoderSetParameter(compressor->br, BROTLI_PARAM_QUALITY, is_thorough ? 9 : 4) &&
+           BrotliEncoderSetParameter(compressor->br, BROTLI_PARAM_QUALITY, is_thorough ? 6 : 4) &&
            BrotliEncoderSetParameter(compressor->br, BROTLI_PARAM_LGWIN, WINDOW_LOG);
 }
 
@@ -39,7 +39,7 @@ static bool zstd_start(struct web_compressor *compressor, bool is_thorough)
     if (compressor->zstd == NULL)
         return false;
     size_t level =
-        ZSTD_CCtx_setParameter(compressor->zstd, ZSTD_c_compressionLevel, is_thorough ? 12 : 3);
+        ZSTD_CCtx_setParameter(compressor->zstd, ZSTD_c_compressionLevel, is_thorough ? 8 : 3);
     size_t window = ZSTD_CCtx_setParameter(compressor->zstd, ZSTD_c_windowLog, WINDOW_LOG);
     return !ZSTD_isError(level) && !ZSTD_isError(window);
 }

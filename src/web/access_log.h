@@ -1,0 +1,39 @@
+#ifndef WEB_ACCESS_LOG_H
+#define WEB_ACCESS_LOG_H
+
+/*
+ * The access log: one line per request, into a pipe that several processes share and that may be
+ * full. Never blocks: what does not fit is dropped and counted.
+ *
+ * combined: the well-known form with the request id and where the time went behind it:
+ *   192.0.2.1 - - [21/Nov/2026:10:26:49 +0000] "GET / HTTP/1.1" 200 512 "-" "curl/8" host=www
+ *   id=4bf9... by="app guestbook" total_us=900 wait_us=10 work_us=700
+ * json: one object per line with the same facts.
+ */
+
+#include "http/http.h"
+#include "site/site.h"
+
+/* A line, with its newline, is never longer: it is written as one piece of the pipe (PIPE_BUF), so
+ * lines of several processes cannot mix. */
+enum { ACCESS_LINE_MAX = 4096 };
+
+/* Writes the line of a finished exchange. Pure. Outside text is cut and escaped, so that it can
+ * neither forge nor break a line. */
+void web_access_line(struct buffer *out, enum site_access_log form,
+                     const struct http_record *record, int64_t wall_ms);
+
+struct web_access_log;
+
+/* fd: non-blocking, not owned; -1 drops all. Lines are written when a batch is full or after some
+ * ms. */
+struct web_access_log *web_access_log_new(struct loop *loop, int fd);
+void web_access_log_free(struct web_access_log *log); /* tries to write the rest; accepts NULL */
+
+void web_access_log_add(struct web_access_log *log, enum site_access_log form,
+                        const struct http_record *record);
+
+/* Lines dropped since the last call. */
+int64_t web_access_log_dropped(struct web_access_log *log);
+
+#endif

@@ -1,0 +1,32 @@
+#ifndef WEB_EDGE_H
+#define WEB_EDGE_H
+
+/* The edge process, inside: shared by edge.c (life) and doors.c (listening sockets). */
+
+#include "core/list.h"
+#include "web/access_log.h"
+#include "web/generation.h"
+
+struct web_edge {
+    struct loop *loop;
+    struct process *process;
+    const struct web_maker *makers;
+    size_t maker_count;
+    struct http_server *server;     /* NULL until the first commit */
+    struct web_generation *current; /* serving */
+    struct web_generation *next;    /* ready, waits for COMMIT or DISCARD */
+    struct web_access_log *access_log;
+    struct loop_watch channel;
+    struct loop_timer deadline; /* of a drain or stop */
+    struct list doors;
+    char *buffer; /* for messages */
+    int exit_status;
+    bool is_ending;
+};
+
+/* Opens the generation's listening sockets that are not open yet and closes those it does not have;
+ * a socket that both generations have goes on without a pause. */
+void web_doors_open(struct web_edge *edge, const struct generation *generation, size_t connections);
+void web_doors_close(struct web_edge *edge);
+
+#endif

@@ -1,0 +1,194 @@
+/*
+ * Builds what one generation of the site file means for the edge: a handler per route, the router
+ * in front of them, error pages, limits. Nothing here changes after it was built; a reload builds
+ * another one beside it.
+ */
+#include "web/generation.h"
+#include "core/memory.h"
+#include "web/compress.h"
+#include "web/reply.h"
+#include "web/router.h"
+#include "web/static.h"
+
+enum {
+    ARENA_LIMIT = 64 << 20,
+    FILE_MEMORY = 32 << 20, /* contents of small files kept per process */
+    ALLOW_LIMIT = 4096,
+};
+
+/* ---- the router ---- */
+
+static void answer_no_route(const struct web_generation *self, struct http_exchange *exchange,
+                            bool has_other_method)
+{
+    const struct http_request *request = http_exchange_request(exchange);
+    bool is_star = text_equal(request->path, T("*"));
+    http_exchange_note(exchange, T("router"), 0, 0);
+    if (!has_other_method && !(is_star && request->method == HTTP_OPTIONS)) {
+        http_reply_error(exchange, is_star ? 400 : 404);
+        return;
+    }
+    AUTO(buffer_done) struct buffer allow = buffer_of(ALLOW_LIMIT);
+    web_router_allow(self->routes, self->route_count, request, &allow);
+    web_reply_method(exchange, buffer_text(&allow));
+}
+
+static void router_start(struct http_handler *handler, struct http_exchange *exchange)
+{
+    struct web_generation *self =
+        (struct web_generation *)((char *)handler - offsetof(struct web_generation, handler));
+    const struct http_request *request = http_exchange_request(exchange);
+    bool has_other_method = false;
+    const struct site_route *route =
+        web_router_find(self->routes, self->route_count, request, &has_other_method);
+    if (route == NULL || request->method == HTTP_CONNECT) {
+        answer_no_route(self, exchange, has_other_method);
+        return;
+    }
+    web_rules_attach(exchange, route);
+    if (request->method == HTTP_TRACE) { /* would show a script the cookies it may not read */
+        web_reply_method(exchange, T("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        return;
+    }
+    /* static files choose their coding themselves */
+    if (route->compress && route->action != ACTION_STATIC)
+        web_compress_attach(exchange);
+    struct http_handler *next = self->handlers[route - self->routes];
+    next->start(next, exchange);
+}
+
+static bool answer_error(struct http_config *config, struct http_exchange *exchange, int status)
+{
+    const struct web_generation *self = config->owner;
+    web_pages_answer(&self->pages, exchange, status);
+    return true;
+}
+
+/* ---- building ---- */
+
+static const struct web_maker *maker_find(const struct web_maker *makers, size_t count,
+                                          enum site_action action)
+{
+    for (size_t i = 0; i < count; i++)
+        if (makers[i].action == action)
+            return &makers[i];
+    return NULL;
+}
+
+static enum err static_make(struct web_generation *self, const struct site_route *route,
+                            struct http_handler **handler_out, struct why *why)
+{
+    int folder = generation_fd(self->source, "static.%zu", route->number);
+    if (folder < 0)
+        return fail(why, ERR_MISSING, "folder '%.*s' was not opened for this process",
+                    FMT(route->folder));
+    *handler_out = web_static_new(self->arena, route, folder, self->files);
+    return *handler_out != NULL ? OK : fail(why, ERR_LIMIT, "too many routes");
+}
+
+static enum err handler_make(struct web_generation *self, const struct web_setup *setup,
+                             const struct web_maker *makers, size_t maker_count, size_t index,
+                             struct why *why)
+{
+    const struct site_route *route = &self->routes[index];
+    struct http_handler **out = &self->handlers[index];
+    if (route->action == ACTION_STATIC)
+        return static_make(self, route, out, why);
+    if (route->action == ACTION_REDIRECT || route->action == ACTION_RESPOND) {
+        *out = route->action == ACTION_REDIRECT ? web_redirect_new(self->arena, route)
+                                                : web_respond_new(self->arena, route);
+        return *out != NULL ? OK : fail(why, ERR_LIMIT, "too many routes");
+    }
+    const struct web_maker *maker = maker_find(makers, maker_count, route->action);
+    if (maker == NULL)
+        return fail(why, ERR_UNSUPPORTED, "this program was built without what answers this route");
+    enum err err = maker->make(setup, route, out, why);
+    if (err == OK)
+        self->frees[index] = maker->free;
+    return err;
+}
+
+static enum err handlers_make(struct web_generation *self, const struct web_setup *setup,
+                              const struct web_maker *makers, size_t maker_count, struct why *why)
+{
+    const struct site *site = self->source->site;
+    self->handlers = arena_alloc(self->arena, (site->route_count + 1) * sizeof(*self->handlers));
+    self->frees = arena_alloc(self->arena, (site->route_count + 1) * sizeof(*self->frees));
+    if (self->handlers == NULL || self->frees == NULL)
+        return fail(why, ERR_LIMIT, "too many routes");
+    for (size_t i = 0; i < site->route_count; i++) {
+        enum err err = handler_make(self, setup, makers, maker_count, i, why);
+        if (err != OK)
+            return fail_in(why, err, "route %.*s%.*s", FMT(self->routes[i].host),
+                           FMT(self->routes[i].path));
+        self->route_count++;
+    }
+    return OK;
+}
+
+static enum err config_make(struct web_generation *self, struct why *why)
+{
+    const struct site_web *web = &self->source->site->web;
+    struct text spool = arena_print(self->arena, "%.*s/web", FMT(self->source->state));
+    if (spool.data == NULL)
+        return fail(why, ERR_LIMIT, "the state folder's name is too long");
+    self->config = (struct http_config){
+        .handler = &self->handler,
+        .limits = {
+            .head_bytes = (size_t)web->limits.head,
+            .target_bytes = (size_t)web->limits.target,
+            .header_count = (size_t)web->limits.headers,
+            .body_bytes = web->limits.body,
+            .connections = (size_t)web->limits.connections,
+            .head_ms = web->timeouts.head,
+            .body_ms = web->timeouts.body,
+            .send_ms = web->timeouts.send,
+            .idle_ms = web->timeouts.idle,
+            .requests_per_connection = (size_t)web->limits.requests,
+        },
+        .spool_folder = spool.data,
+        .server_name = T("trilith"),
+        .error_page = answer_error,
+        .owner = self,
+    };
+    return OK;
+}
+
+enum err web_generation_new(struct loop *loop, struct process *process, struct generation *source,
+                            const struct web_maker *makers, size_t maker_count,
+                            struct web_generation **generation_out, struct why *why)
+{
+    struct web_generation *self = NEW(struct web_generation);
+    self->arena = arena_new(ARENA_LIMIT, 0);
+    self->source = source;
+    self->handler = (struct http_handler){ .name = "router", .start = router_start };
+    self->routes = source->site->routes;
+    self->files = web_files_new(FILE_MEMORY);
+    struct web_setup *setup = ARENA_NEW(self->arena, struct web_setup);
+    *setup = (struct web_setup){ loop, source, process, self->arena };
+    enum err err = web_pages_load(&self->pages, source, self->arena, why);
+    if (err == OK)
+        err = handlers_make(self, setup, makers, maker_count, why);
+    if (err == OK)
+        err = config_make(self, why);
+    if (err != OK) {
+        self->source = NULL; /* still the caller's */
+        web_generation_free(self);
+        return err;
+    }
+    *generation_out = self;
+    return OK;
+}
+
+void web_generation_free(struct web_generation *generation)
+{
+    if (generation == NULL)
+        return;
+    for (size_t i = 0; i < generation->route_count; i++)
+        if (generation->frees[i] != NULL)
+            generation->frees[i](generation->handlers[i]);
+    web_files_free(generation->files);
+    arena_free(generation->arena);
+    generation_free(generation->source);
+    memory_free(generation);
+}

@@ -1,0 +1,35 @@
+#ifndef WEB_GENERATION_H
+#define WEB_GENERATION_H
+
+/* One configuration generation as the edge uses it: router, handlers, pages, http_config. */
+
+#include "web/files.h"
+#include "web/page.h"
+#include "web/web.h"
+
+struct web_generation {
+    struct http_config config;   /* config.owner is this */
+    struct http_handler handler; /* the router */
+    struct arena *arena;
+    struct generation *source; /* owned */
+    const struct site_route *routes;
+    size_t route_count;
+    struct http_handler **handlers; /* of each route */
+    void (**frees)(struct http_handler *);
+    struct web_files *files;
+    struct web_pages pages;
+    struct loop_task release;
+    void *edge;
+};
+
+/* Builds it. Takes over `source` only on success. The caller sets the call-backs of config that
+ * concern it (finished, released). */
+MUST_CHECK enum err web_generation_new(struct loop *loop, struct process *process,
+                                       struct generation *source, const struct web_maker *makers,
+                                       size_t maker_count, struct web_generation **generation_out,
+                                       struct why *why);
+
+/* Accepts NULL. Nothing may use its config any more. */
+void web_generation_free(struct web_generation *generation);
+
+#endif

@@ -1,0 +1,87 @@
+/*
+ * The parent's side of the edge: how many there are, and what is opened for them while root, as the
+ * edge itself runs as a user that may see neither privileged ports nor private folders.
+ */
+#include "core/sys.h"
+#include "web/web.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool is_here(const struct generation *generation)
+{
+    const struct site_web *web = &generation->site->web;
+    return web->is_present && site_is_on(generation->site, &web->on, generation->server);
+}
+
+size_t web_count(const struct generation *generation)
+{
+    if (!is_here(generation))
+        return 0;
+    if (generation->site->web.workers > 0)
+        return (size_t)generation->site->web.workers;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return cores > 0 ? (size_t)cores : 1;
+}
+
+void web_title(const struct generation *generation, size_t index, char *out, size_t size)
+{
+    snprintf(out, size, "edge/%zu", index);
+}
+
+static enum err listen_open(struct generation *generation, struct why *why)
+{
+    const struct site_listen *listen = &generation->site->listen;
+    struct address address = generation->server->address;
+    if (listen->address.len > 0 &&
+        address_parse_ip(listen->address, (uint16_t)listen->http, &address) != OK)
+        return fail(why, ERR_SYNTAX, "listen.address: '%.*s' is not an IP address",
+                    FMT(listen->address));
+    address_set_port(&address, (uint16_t)listen->http);
+    return generation_listen(generation, &address, SOCK_STREAM, why, "listen.http.%d", 0);
+}
+
+static enum err folder_open(struct generation *generation, const struct site_route *route,
+                            struct why *why)
+{
+    char path[4096];
+    if (!text_copy_to(route->folder, path, sizeof(path)))
+        return fail(why, ERR_LIMIT, "static folder '%.*s': the name is too long",
+                    FMT(route->folder));
+    int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return fail(why, ERR_NOT_FOUND, "cannot open the static folder '%s' of %.*s (line %d): %s",
+                    path, FMT(route->path), route->place.line, strerror(errno));
+    generation_add_fd(generation, fd, "static.%zu", route->number);
+    return OK;
+}
+
+static enum err page_open(struct generation *generation, const struct site_error_page *page,
+                          struct why *why)
+{
+    char path[4096];
+    if (!text_copy_to(page->file, path, sizeof(path)))
+        return fail(why, ERR_LIMIT, "web.errors: '%.*s': the name is too long", FMT(page->file));
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return fail(why, ERR_NOT_FOUND, "cannot open the error page '%s' of status %d: %s", path,
+                    (int)page->status, strerror(errno));
+    generation_add_fd(generation, fd, "error.%d", (int)page->status);
+    return OK;
+}
+
+enum err web_prepare(struct generation *generation, struct why *why)
+{
+    const struct site *site = generation->site;
+    if (!is_here(generation))
+        return OK;
+    enum err err = listen_open(generation, why);
+    for (size_t i = 0; err == OK && i < site->route_count; i++)
+        if (site->routes[i].action == ACTION_STATIC)
+            err = folder_open(generation, &site->routes[i], why);
+    for (size_t i = 0; err == OK && i < site->web.error_count; i++)
+        err = page_open(generation, &site->web.errors[i], why);
+    return err;
+}

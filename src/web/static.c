@@ -1,0 +1,134 @@
+/*
+ * Static files: from the path of a request to a file below the route's folder, its index file, a
+ * listing, a redirect or an error. Files that must not be seen do not exist for a client (404).
+ */
+#include "web/static.h"
+#include "core/sys.h"
+#include "web/listing.h"
+#include "web/path.h"
+#include "web/reply.h"
+#include "web/send.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+struct web_static {
+    struct http_handler handler;
+    const struct site_route *route;
+    struct web_files *files;
+    int folder;
+};
+
+enum { LISTING_PAGE_LIMIT = 8 << 20 };
+
+/* %2F and %00 in a name: no file has them, and decoding would make another path of it. */
+static bool has_odd_encoding(struct text raw_path)
+{
+    for (size_t i = 0; i + 2 < raw_path.len; i++) {
+        if (raw_path.data[i] != '%')
+            continue;
+        char high = raw_path.data[i + 1], low = text_lower(raw_path.data[i + 2]);
+        if ((high == '2' && low == 'f') || (high == '0' && low == '0'))
+            return true;
+    }
+    return false;
+}
+
+static void find_and_send(struct web_static *self, struct http_exchange *exchange, const char *path,
+                          int *error_out)
+{
+    const struct site_route *route = self->route;
+    int64_t now_ms = loop_now_ms(http_exchange_loop(exchange));
+    struct web_file *file =
+        web_files_find(self->files, self->folder, path, route->symlinks, now_ms, error_out);
+    if (file == NULL)
+        return;
+    *error_out = 0;
+    web_send_file(exchange, self->files, file, route->compress);
+}
+
+static void send_listing(struct web_static *self, struct http_exchange *exchange, const char *path)
+{
+    const struct http_request *request = http_exchange_request(exchange);
+    bool symlinks = self->route->symlinks;
+    AUTO(fd_close)
+    int folder = web_path_open(self->folder, path[0] != '\0' ? path : ".", symlinks, O_DIRECTORY);
+    AUTO(buffer_done) struct buffer page = buffer_of(LISTING_PAGE_LIMIT);
+    if (folder < 0 || !web_listing_write(&page, folder, request->path, symlinks)) {
+        http_reply_error(exchange, folder < 0 ? web_file_status(errno) : 500);
+        return;
+    }
+    http_reply(exchange, 200, T("text/html; charset=utf-8"), buffer_text(&page));
+}
+
+static void answer_folder(struct web_static *self, struct http_exchange *exchange, struct text rest)
+{
+    struct arena *arena = http_exchange_arena(exchange);
+    struct text folder = arena_copy(arena, rest);
+    struct text index = arena_print(arena, "%.*s%.*s", FMT(rest), FMT(self->route->index));
+    if (folder.data == NULL || index.data == NULL) {
+        http_reply_error(exchange, 503);
+        return;
+    }
+    int error = ENOENT;
+    if (self->route->index.len > 0)
+        find_and_send(self, exchange, index.data, &error);
+    if (error == 0)
+        return;
+    if (self->route->listing && web_file_status(error) == 404)
+        send_listing(self, exchange, folder.data);
+    else
+        http_reply_error(exchange, web_file_status(error));
+}
+
+static void answer_file(struct web_static *self, struct http_exchange *exchange, struct text rest)
+{
+    struct text path = arena_copy(http_exchange_arena(exchange), rest);
+    if (path.data == NULL) {
+        http_reply_error(exchange, 503);
+        return;
+    }
+    int error = 0;
+    find_and_send(self, exchange, path.data, &error);
+    if (error == EISDIR)
+        web_reply_add_slash(exchange);
+    else if (error != 0)
+        http_reply_error(exchange, web_file_status(error));
+}
+
+static void static_start(struct http_handler *handler, struct http_exchange *exchange)
+{
+    struct web_static *self = (struct web_static *)handler;
+    const struct http_request *request = http_exchange_request(exchange);
+    http_exchange_note(exchange, T("static"), 0, 0);
+    if (request->method != HTTP_GET && request->method != HTTP_HEAD) {
+        web_reply_method(exchange, T("GET, HEAD, OPTIONS"));
+        return;
+    }
+    struct text rest = web_path_rest(request->path, self->route->path);
+    bool is_root = text_starts_with(request->path, T("/.well-known/"));
+    if (has_odd_encoding(request->raw_path) || !web_path_is_public(rest, is_root)) {
+        http_reply_error(exchange, 404);
+        return;
+    }
+    bool ends_with_slash = text_ends_with(request->path, T("/"));
+    if (rest.len == 0 && !ends_with_slash)
+        web_reply_add_slash(exchange);
+    else if (ends_with_slash)
+        answer_folder(self, exchange, rest);
+    else
+        answer_file(self, exchange, rest);
+}
+
+struct http_handler *web_static_new(struct arena *arena, const struct site_route *route, int folder,
+                                    struct web_files *files)
+{
+    struct web_static *self = ARENA_NEW(arena, struct web_static);
+    if (self == NULL)
+        return NULL;
+    self->handler = (struct http_handler){ .name = "static", .start = static_start };
+    self->route = route;
+    self->folder = folder;
+    self->files = files;
+    return &self->handler;
+}
