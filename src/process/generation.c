@@ -1,0 +1,240 @@
+/*
+ * A generation of the configuration: the site, the descriptors that its roles prepared, and how
+ * both travel to a process (site text in a sealed memfd, names of the descriptors as lines).
+ */
+#include "process/generation.h"
+
+#include "core/memory.h"
+#include "core/sys.h"
+#include "process/privileges.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { SITE_BYTES_LIMIT = 16 << 20 /* far more than any site file */ };
+
+struct generation *generation_new(uint64_t number, struct site *site,
+                                  const struct site_server *server, struct text state, bool is_root,
+                                  const struct generation *previous)
+{
+    struct generation *generation = NEW(struct generation);
+    char *copy = memory_new(state.len + 1);
+    memcpy(copy, state.data, state.len);
+    *generation = (struct generation){ .number = number,
+                                       .site = site,
+                                       .server = server,
+                                       .state = text_from(copy, state.len),
+                                       .is_root = is_root,
+                                       .previous = previous };
+    return generation;
+}
+
+void generation_free(struct generation *generation)
+{
+    if (generation == NULL)
+        return;
+    for (size_t i = 0; i < generation->fd_count; i++)
+        fd_close(&generation->fds[i].fd);
+    memory_free(generation->fds);
+    memory_free((void *)generation->state.data);
+    site_free(generation->site);
+    memory_free(generation);
+}
+
+static const struct process_fd *find(const struct generation *generation, const char *name)
+{
+    for (size_t i = 0; i < generation->fd_count; i++)
+        if (strcmp(generation->fds[i].name, name) == 0)
+            return &generation->fds[i];
+    return NULL;
+}
+
+int generation_fd(const struct generation *generation, const char *format, ...)
+{
+    char name[sizeof(generation->fds->name)];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(name, sizeof(name), format, args);
+    va_end(args);
+    const struct process_fd *found = find(generation, name);
+    return found != NULL ? found->fd : -1;
+}
+
+static struct process_fd *add(struct generation *generation, int fd, const char *name)
+{
+    generation->fds =
+        memory_resize(generation->fds, (generation->fd_count + 1) * sizeof(*generation->fds));
+    struct process_fd *added = &generation->fds[generation->fd_count++];
+    *added = (struct process_fd){ .fd = fd };
+    snprintf(added->name, sizeof(added->name), "%s", name);
+    return added;
+}
+
+void generation_add_fd(struct generation *generation, int fd, const char *format, ...)
+{
+    char name[sizeof(generation->fds->name)];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(name, sizeof(name), format, args);
+    va_end(args);
+    add(generation, fd, name);
+}
+
+uid_t generation_uid(const struct generation *generation, const char *role_name)
+{
+    return generation->is_root ? privileges_uid(generation->site->name, role_name) : geteuid();
+}
+
+bool generation_is_needed(const char *needs, const char *name)
+{
+    struct text rest = text_of(needs != NULL ? needs : "");
+    while (rest.len > 0) {
+        struct text prefix = text_next(&rest, ' ');
+        if (text_equal(prefix, T("*")))
+            return true;
+        if (prefix.len > 0 && text_starts_with(text_of(name), prefix))
+            return true;
+    }
+    return false;
+}
+
+/* ---- MESSAGE_CONFIG ---- */
+
+static int site_memfd(const struct site *site)
+{
+    int fd = memfd_create("site", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0)
+        return -1;
+    if (sys_write_all(fd, site->source) != OK ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) != 0)
+        fd_close(&fd);
+    return fd;
+}
+
+enum err generation_pack(const struct generation *generation, const struct role *role,
+                         struct buffer *text, struct message *message, struct why *why)
+{
+    *message = (struct message){ .type = MESSAGE_CONFIG, .generation = generation->number };
+    buffer_print(text, "server %.*s\nstate %.*s\nfile %.*s\nroot %d\n",
+                 FMT(generation->server->name), FMT(generation->state), FMT(generation->site->file),
+                 generation->is_root);
+    message->fd_count = 1;
+    for (size_t i = 0; i < generation->fd_count; i++) {
+        const struct process_fd *at = &generation->fds[i];
+        if (!generation_is_needed(role->needs, at->name))
+            continue;
+        if (message->fd_count == MESSAGE_FD_LIMIT)
+            return fail(why, ERR_LIMIT,
+                        "%s needs more than %d descriptors (listeners and static folders): use "
+                        "fewer routes with `static`",
+                        role->name, MESSAGE_FD_LIMIT - 1);
+        buffer_print(text, "fd %s\n", at->name);
+        message->fds[message->fd_count++] = at->fd;
+    }
+    if (text->failed || text->len > MESSAGE_TEXT_LIMIT)
+        return fail(why, ERR_LIMIT, "the paths of the site are too long");
+    message->fds[0] = site_memfd(generation->site);
+    if (message->fds[0] < 0)
+        return fail(why, ERR_SYSTEM, "cannot make a memory file: %s", strerror(errno));
+    message->text = buffer_text(text);
+    return OK;
+}
+
+struct config {
+    struct text server, state, file;
+    bool is_root;
+};
+
+/* One line of a CONFIG text. next_fd: index of the descriptor that the next `fd` line names. */
+static enum err unpack_line(struct text line, struct config *config, struct message *message,
+                            struct generation *generation, size_t *next_fd)
+{
+    char name[sizeof(generation->fds->name)];
+    struct text value = line, key = text_next(&value, ' ');
+    if (text_equal(key, T("server")))
+        config->server = value;
+    else if (text_equal(key, T("state")))
+        config->state = value;
+    else if (text_equal(key, T("file")))
+        config->file = value;
+    else if (text_equal(key, T("root")))
+        config->is_root = text_equal(value, T("1"));
+    else if (!text_equal(key, T("fd")) || *next_fd >= message->fd_count ||
+             !text_copy_to(value, name, sizeof(name)))
+        return ERR_PROTOCOL;
+    else {
+        add(generation, message->fds[*next_fd], name);
+        message->fds[(*next_fd)++] = -1;
+    }
+    return OK;
+}
+
+static enum err read_memfd(int fd, char **data_out, size_t *len_out)
+{
+    off_t len = lseek(fd, 0, SEEK_END);
+    if (len < 0 || len > SITE_BYTES_LIMIT)
+        return ERR_LIMIT;
+    char *data = memory_new((size_t)len + 1);
+    if (sys_pread(fd, data, (size_t)len, 0) != len) {
+        memory_free(data);
+        return ERR_SYSTEM;
+    }
+    *data_out = data;
+    *len_out = (size_t)len;
+    return OK;
+}
+
+static enum err unpack_site(const struct config *config, int memfd, struct generation *generation,
+                            struct why *why)
+{
+    struct site_mistakes mistakes = { 0 };
+    AUTO(memory_drop) char *data = NULL;
+    AUTO(memory_drop) char *path = memory_new(config->file.len + 1);
+    size_t len;
+    memcpy(path, config->file.data, config->file.len);
+    if (read_memfd(memfd, &data, &len) != OK)
+        return fail(why, ERR_SYSTEM, "cannot read the site's bytes");
+    enum err err = site_parse(text_from(data, len), path, false, &generation->site, &mistakes);
+    if (err != OK)
+        fail(why, err, "%.*s", FMT(buffer_text(&mistakes.text)));
+    site_mistakes_done(&mistakes);
+    if (err != OK)
+        return err;
+    generation->server = site_server_find(generation->site, config->server);
+    return generation->server != NULL ? OK : fail(why, ERR_NOT_FOUND, "no such server");
+}
+
+enum err generation_unpack(struct message *message, struct generation **generation_out,
+                           struct why *why)
+{
+    struct config config = { 0 };
+    struct generation *generation = NEW(struct generation);
+    struct text rest = message->text;
+    size_t next_fd = 1;
+    enum err err = message->fd_count > 0 ? OK : ERR_PROTOCOL;
+    while (err == OK && rest.len > 0)
+        err = unpack_line(text_next(&rest, '\n'), &config, message, generation, &next_fd);
+    if (err != OK || next_fd != message->fd_count)
+        err = fail(why, ERR_PROTOCOL, "malformed configuration message");
+    else
+        err = unpack_site(&config, message->fds[0], generation, why);
+    if (err == OK) {
+        generation->number = message->generation;
+        generation->is_root = config.is_root;
+        char *state = memory_new(config.state.len + 1);
+        memcpy(state, config.state.data, config.state.len);
+        generation->state = text_from(state, config.state.len);
+    }
+    for (size_t i = 0; i < message->fd_count; i++)
+        fd_close(&message->fds[i]);
+    message->fd_count = 0;
+    if (err != OK) {
+        generation_free(generation);
+        return err;
+    }
+    *generation_out = generation;
+    return OK;
+}

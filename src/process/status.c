@@ -1,0 +1,144 @@
+/* The answer to `status`: what runs, how it is, what it said last. README.md documents it. */
+#include "process/parent.h"
+
+#include "core/clock.h"
+
+#include <jansson.h>
+#include <unistd.h>
+
+enum { TAIL_LINES = 30 };
+
+/* Text from a process may hold any byte; JSON holds UTF-8. */
+static json_t *json_from(struct text text)
+{
+    json_t *value = json_stringn(text.data != NULL ? text.data : "", text.len);
+    if (value != NULL)
+        return value;
+    char safe[SLOT_TAIL_WIDTH];
+    size_t len = text.len < sizeof(safe) ? text.len : sizeof(safe);
+    for (size_t i = 0; i < len; i++)
+        safe[i] = (uint8_t)text.data[i] < 0x80 ? text.data[i] : '?';
+    return json_stringn(safe, len);
+}
+
+static void add_line(void *context, struct text line)
+{
+    json_array_append_new(context, json_from(line));
+}
+
+static json_t *tail_of(const struct log_tail *tail)
+{
+    json_t *lines = json_array();
+    log_tail_each(tail, TAIL_LINES, add_line, lines);
+    return lines;
+}
+
+static json_t *workers_of(const struct slot *slot)
+{
+    json_t *workers = slot->workers != NULL ? json_loads(slot->workers, 0, NULL) : NULL;
+    if (json_is_array(workers))
+        return workers;
+    json_decref(workers);
+    return json_array();
+}
+
+static json_t *metrics_of(const struct parent *parent)
+{
+    json_t *metrics = json_object();
+    for (uint32_t i = 0; i < metrics_entry_count; i++)
+        json_object_set_new(metrics, metrics_entries[i].name,
+                            json_integer(counters_sum(parent->metrics, i)));
+    return metrics;
+}
+
+static json_t *process_of(const struct parent *parent, const struct slot *slot)
+{
+    int64_t now_ms = loop_now_ms(parent->loop);
+    json_t *process = json_object();
+    json_object_set_new(process, "name", json_string(slot->title));
+    json_object_set_new(process, "role", json_string(slot->role->name));
+    json_object_set_new(process, "pid", slot->pid > 0 ? json_integer(slot->pid) : json_null());
+    json_object_set_new(process, "state", json_string(slot_state_name(slot)));
+    json_object_set_new(process, "generation", json_integer((json_int_t)slot->generation));
+    json_object_set_new(process, "restarts", json_integer(slot->restarts));
+    json_object_set_new(process, "uptime_ms",
+                        json_integer(slot->pid > 0 ? now_ms - slot->started_ms : 0));
+    json_object_set_new(process, "ended",
+                        slot->ended[0] != '\0' ? json_from(text_of(slot->ended)) : json_null());
+    json_object_set_new(process, "note",
+                        slot->note != NULL ? json_from(text_of(slot->note)) : json_string(""));
+    json_object_set_new(process, "workers", workers_of(slot));
+    json_object_set_new(process, "tail", tail_of(&parent->tails[slot->number]));
+    return process;
+}
+
+static json_t *parent_process(const struct parent *parent)
+{
+    json_t *process = json_object();
+    json_object_set_new(process, "name", json_string("parent"));
+    json_object_set_new(process, "role", json_string("process"));
+    json_object_set_new(process, "pid", json_integer(getpid()));
+    json_object_set_new(process, "state", json_string("ready"));
+    json_object_set_new(process, "restarts", json_integer(0));
+    json_object_set_new(process, "uptime_ms",
+                        json_integer(loop_now_ms(parent->loop) - parent->started_ms));
+    json_object_set_new(process, "note", json_string(parent->reason.text));
+    json_object_set_new(process, "workers", json_array());
+    json_object_set_new(process, "tail", tail_of(&parent->tails[SLOT_LIMIT]));
+    return process;
+}
+
+static const char *state_of(const struct parent *parent)
+{
+    if (parent->is_stopping)
+        return "stopping";
+    if (!parent->is_serving)
+        return "starting";
+    if (parent->change.step != CHANGE_NONE)
+        return "reloading";
+    list_each (at, &parent->slots) {
+        const struct slot *slot = list_entry(at, struct slot, link);
+        if (!slot->is_new && (slot->state == SLOT_BACKOFF || slot->state == SLOT_LOST ||
+                              slot->state == SLOT_STARTING))
+            return "degraded";
+    }
+    return "serving";
+}
+
+static void add_url(void *context, const char *kind, const char *url)
+{
+    (void)kind;
+    json_array_append_new(context, json_string(url));
+}
+
+static int append_json(const char *data, size_t len, void *context)
+{
+    buffer_append(context, text_from(data, len));
+    return 0;
+}
+
+void status_write(struct parent *parent, struct buffer *out)
+{
+    char since[CLOCK_ISO_SIZE];
+    json_t *root = json_object(), *urls = json_array(), *processes = json_array();
+    const struct generation *serving = parent->serving;
+    clock_format_iso(parent->serving_since_wall_ms, since);
+    json_object_set_new(root, "ok", json_true());
+    json_object_set_new(root, "site", json_string(parent->site_name));
+    json_object_set_new(root, "state", json_string(state_of(parent)));
+    json_object_set_new(root, "version", json_string(TRILITH_VERSION));
+    json_object_set_new(root, "generation",
+                        json_integer(serving != NULL ? (json_int_t)serving->number : 0));
+    json_object_set_new(root, "since", parent->is_serving ? json_string(since) : json_null());
+    json_object_set_new(root, "state_folder", json_string(parent->folder.path));
+    parent_each_url(parent, add_url, urls);
+    json_object_set_new(root, "urls", urls);
+    json_array_append_new(processes, parent_process(parent));
+    list_each (at, &parent->slots)
+        json_array_append_new(processes, process_of(parent, list_entry(at, struct slot, link)));
+    json_object_set_new(root, "processes", processes);
+    json_object_set_new(root, "metrics", metrics_of(parent));
+    if (json_dump_callback(root, append_json, out, JSON_COMPACT) != 0)
+        out->failed = true;
+    json_decref(root);
+}
