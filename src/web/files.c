@@ -134,6 +134,13 @@ static void body_read(struct web_body *body)
     fd_close(&body->fd);
 }
 
+static int fd_take(int *fd)
+{
+    int taken = *fd;
+    *fd = -1;
+    return taken;
+}
+
 /* Opens the file of that coding; errno when it fails. Keeps *body when it is still the same. */
 static bool body_open(const struct web_file *file, enum web_encoding encoding,
                       struct web_body *body)
@@ -162,8 +169,7 @@ static bool body_open(const struct web_file *file, enum web_encoding encoding,
     body->state = BODY_FILE;
     body->identity = identity;
     body->size = identity.size;
-    body->fd = fd;
-    fd = -1;
+    body->fd = fd_take(&fd);
     etag_write(body, encoding);
     if (body->size <= FILE_MEMORY_MAX)
         body_read(body);
