@@ -1,0 +1,383 @@
+/*
+ * The edge's hands in a segment. Once per turn of the loop (a hook) it looks at the slots that
+ * workers marked, gives free ones to those who wait, and wakes workers for what was queued in this
+ * turn, all at once. Workers ring (an eventfd) only when this process sleeps; while requests of
+ * ours are queued it sleeps at most a millisecond, so that a busy worker need not ring at all.
+ */
+#include "app/bridge_private.h"
+
+#include "core/log.h"
+#include "core/memory.h"
+#include "core/sys.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+
+enum { POLL_MS = 1, CHECK_MS = 1000, LOOKS_PER_TURN = 4 };
+
+struct app_handler {
+    struct http_handler handler;
+    struct bridge *bridge;
+    struct text mount;
+};
+
+/* Routes to the same application share its bridge, because an edge has one range of slots in a
+ * segment; makers of handlers know nothing of each other, so the bridges of this process (which has
+ * one loop) are kept here. */
+static struct list bridges = { &bridges, &bridges };
+
+/* ---- places ---- */
+
+size_t bridge_number(const struct bridge *bridge, int place)
+{
+    return bridge->first_slot + (size_t)place;
+}
+
+struct segment_slot *bridge_slot(struct bridge *bridge, int place)
+{
+    return &bridge->segment.slots[bridge_number(bridge, place)];
+}
+
+int bridge_take(struct bridge *bridge, struct call *call)
+{
+    int place = bridge->first_free;
+    if (place < 0)
+        return -1;
+    bridge->first_free = bridge->places[place].next_free;
+    bridge->places[place].call = call;
+    bridge->places[place].is_used = true;
+    if (bridge->used++ == 0)
+        loop_timer_start(bridge->loop, &bridge->check, CHECK_MS);
+    return place;
+}
+
+static void put_back(struct bridge *bridge, int place)
+{
+    bridge->places[place].is_used = false;
+    bridge->places[place].next_free = bridge->first_free;
+    bridge->first_free = place;
+    if (--bridge->used == 0)
+        loop_timer_stop(bridge->loop, &bridge->check);
+}
+
+/* Free again if no worker has it. */
+static void try_put_back(struct bridge *bridge, int place)
+{
+    size_t number = bridge_number(bridge, place);
+    if (segment_release(&bridge->segment, number) ||
+        segment_state(&bridge->segment, number) == SLOT_FREE)
+        put_back(bridge, place);
+}
+
+void bridge_leave(struct bridge *bridge, struct call *call)
+{
+    int place = call->place;
+    call->place = -1;
+    bridge->places[place].call = NULL;
+    try_put_back(bridge, place);
+}
+
+void bridge_ring_control(struct bridge *bridge)
+{
+    uint64_t one = 1;
+    (void)!sys_write(bridge->control_fd, &one, sizeof(one));
+}
+
+/* ---- descriptors of large bodies ---- */
+
+static void send_file(struct bridge *bridge, int place)
+{
+    struct call *call = bridge->places[place].call;
+    struct segment_slot *slot = bridge_slot(bridge, place);
+    size_t number = bridge_number(bridge, place);
+    size_t worker = segment_slot_worker(&bridge->segment, number);
+    uint64_t ticket = segment_slot_ticket(&bridge->segment, number);
+    const struct http_body *body = http_body_collected(call->exchange);
+    if (worker >= bridge->segment.worker_count || body == NULL || body->file < 0)
+        return;
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = { 0 };
+    struct iovec iov = { &ticket, sizeof(ticket) };
+    struct msghdr message = { .msg_iov = &iov,
+                              .msg_iovlen = 1,
+                              .msg_control = control.bytes,
+                              .msg_controllen = sizeof(control.bytes) };
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(header), &body->file, sizeof(int));
+    if (sendmsg(bridge->file_sockets[worker], &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+        return;
+    if (errno != EAGAIN)
+        log_warn("app", "cannot pass a request body", STRING("reason", strerror(errno)));
+    atomic_store(&slot->wants_file, 1); /* once more in a millisecond */
+    segment_tell(&bridge->segment, number);
+    bridge->has_unsent_file = true;
+}
+
+/* ---- once per turn ---- */
+
+static void look_at(struct bridge *bridge, int place)
+{
+    struct place *at = &bridge->places[place];
+    if (!at->is_used)
+        return;
+    if (at->call == NULL) {
+        try_put_back(bridge, place);
+        return;
+    }
+    if (atomic_exchange(&bridge_slot(bridge, place)->wants_file, 0) != 0)
+        send_file(bridge, place);
+    call_look(at->call);
+}
+
+/* Looks at all marked slots; false when there was none. */
+static bool look(struct bridge *bridge)
+{
+    struct segment_edge *edge = &bridge->segment.edges[bridge->edge];
+    bool was_any = false;
+    for (size_t word = 0; word * 64 < bridge->segment.slots_per_edge; word++) {
+        if (atomic_load_explicit(&edge->ready[word], memory_order_relaxed) == 0)
+            continue;
+        uint64_t bits = atomic_exchange(&edge->ready[word], 0);
+        while (bits != 0) {
+            size_t place = word * 64 + (size_t)__builtin_ctzll(bits);
+            bits &= bits - 1;
+            was_any = true;
+            if (place < bridge->segment.slots_per_edge)
+                look_at(bridge, (int)place);
+        }
+    }
+    return was_any;
+}
+
+static void serve_waiting(struct bridge *bridge)
+{
+    while (bridge->first_free >= 0 && !list_is_empty(&bridge->waiting)) {
+        struct call *call = list_first(&bridge->waiting, struct call, link);
+        list_remove(&call->link);
+        bridge->waiting_count--;
+        call->is_waiting = false;
+        call_place(call);
+    }
+}
+
+static size_t count_queued(const struct bridge *bridge)
+{
+    size_t queued = 0;
+    for (size_t i = 0; bridge->used > 0 && i < bridge->segment.slots_per_edge; i++)
+        queued += segment_state(&bridge->segment, bridge->first_slot + i) == SLOT_QUEUED;
+    return queued;
+}
+
+static void tell_gauges(struct bridge *bridge, size_t queued)
+{
+    int64_t queue = (int64_t)(queued + bridge->waiting_count);
+    int64_t busy = (int64_t)(bridge->used > queued ? bridge->used - queued : 0);
+    if (queue != bridge->told_queue)
+        metrics_add(&bridge->metrics->app_queue, queue - bridge->told_queue);
+    if (busy != bridge->told_busy)
+        metrics_add(&bridge->metrics->app_busy, busy - bridge->told_busy);
+    bridge->told_queue = queue;
+    bridge->told_busy = busy;
+}
+
+static int64_t run_hook(struct loop_hook *hook)
+{
+    struct bridge *bridge = list_entry(hook, struct bridge, hook);
+    struct segment_edge *edge = &bridge->segment.edges[bridge->edge];
+    bool has_sent = false;
+    size_t queued = 0;
+    if (bridge->used == 0 && bridge->told_busy == 0 && bridge->told_queue == 0)
+        return -1;
+    atomic_store(&edge->sleeping, 0);
+    bridge->has_unsent_file = false;
+    for (int i = 0; i < LOOKS_PER_TURN; i++) {
+        has_sent = look(bridge) || has_sent;
+        serve_waiting(bridge);
+        queued = count_queued(bridge);
+        if (queued > 0)
+            segment_wake(&bridge->segment, queued);
+        tell_gauges(bridge, queued);
+        /* ready marks are looked at after the sleep mark and after the states (segment.h:
+         * segment_tell), so nothing can be missed */
+        atomic_store(&edge->sleeping, 1);
+        queued = count_queued(bridge);
+        bool is_any = false;
+        for (size_t word = 0; word * 64 < bridge->segment.slots_per_edge; word++)
+            is_any = is_any || atomic_load(&edge->ready[word]) != 0;
+        if (!is_any || bridge->has_unsent_file)
+            break;
+        atomic_store(&edge->sleeping, 0);
+    }
+    if (has_sent)
+        return 0; /* the answers are sent by tasks of the next turn */
+    return queued > 0 || bridge->has_unsent_file ? POLL_MS : -1;
+}
+
+static void on_bell(struct loop_watch *watch, unsigned watch_events)
+{
+    uint64_t count;
+    (void)!sys_read(watch->fd, &count, sizeof(count)); /* the hook does the work */
+}
+
+/* Workers whose death nobody told of (the zygote may be dead too) fail here. */
+static void on_check(struct loop_timer *timer)
+{
+    struct bridge *bridge = list_entry(timer, struct bridge, check);
+    loop_timer_start(bridge->loop, timer, CHECK_MS);
+    for (size_t i = 0; i < bridge->segment.slots_per_edge; i++) {
+        size_t number = bridge->first_slot + i;
+        size_t worker = segment_slot_worker(&bridge->segment, number);
+        if (segment_state(&bridge->segment, number) != SLOT_RUNNING ||
+            worker >= bridge->segment.worker_count)
+            continue;
+        int32_t pid = atomic_load(&bridge->segment.workers[worker].pid);
+        bool is_dead = pid <= 0 || (kill(pid, 0) != 0 && errno == ESRCH);
+        if (is_dead && segment_fail(&bridge->segment, number, worker))
+            segment_tell(&bridge->segment, number);
+    }
+}
+
+/* ---- life ---- */
+
+static struct bridge *bridge_find(uint64_t generation, struct text name)
+{
+    list_each (at, &bridges) {
+        struct bridge *bridge = list_entry(at, struct bridge, link);
+        if (bridge->generation == generation && text_equal(bridge->app->name, name))
+            return bridge;
+    }
+    return NULL;
+}
+
+static void bridge_free(struct bridge *bridge)
+{
+    list_remove(&bridge->link);
+    loop_hook_stop(&bridge->hook);
+    loop_watch_stop(&bridge->bell);
+    loop_timer_stop(bridge->loop, &bridge->check);
+    bridge->used = 0;
+    tell_gauges(bridge, 0);
+    segment_unmap(&bridge->segment);
+    memory_free(bridge->places);
+    memory_free(bridge->file_sockets);
+    memory_free(bridge->names);
+    memory_free(bridge);
+}
+
+/* All its places; those whose worker still has a request of our predecessor stay used until then.
+ */
+static void make_places(struct bridge *bridge)
+{
+    size_t count = bridge->segment.slots_per_edge;
+    bridge->places = memory_new_array(count, sizeof(struct place));
+    bridge->first_free = -1;
+    for (size_t i = count; i-- > 0;) {
+        bridge->places[i].is_used = true;
+        if (bridge->used++ == 0)
+            loop_timer_start(bridge->loop, &bridge->check, CHECK_MS);
+        try_put_back(bridge, (int)i);
+    }
+}
+
+static enum err attach(struct bridge *bridge, const struct generation *generation, struct why *why)
+{
+    struct text name = bridge->app->name;
+    int fd = generation_fd(generation, "app.%.*s.segment", FMT(name));
+    bridge->bell_fd = generation_fd(generation, "app.%.*s.bell.%zu", FMT(name), bridge->edge);
+    bridge->control_fd = generation_fd(generation, "app.%.*s.control", FMT(name));
+    if (fd < 0 || bridge->bell_fd < 0)
+        return fail(why, ERR_MISSING, "app '%.*s' has no place for edge process %zu", FMT(name),
+                    bridge->edge);
+    enum err err = segment_map(fd, &bridge->segment, why);
+    if (err != OK)
+        return err;
+    if (bridge->edge >= bridge->segment.edge_count)
+        return fail(why, ERR_RANGE, "app '%.*s' was made for %zu edge processes", FMT(name),
+                    bridge->segment.edge_count);
+    bridge->first_slot = bridge->edge * bridge->segment.slots_per_edge;
+    bridge->file_sockets = memory_new_array(bridge->segment.worker_count, sizeof(int));
+    bridge->names = memory_new_array(bridge->segment.worker_count, sizeof(*bridge->names));
+    for (size_t i = 0; i < bridge->segment.worker_count; i++) {
+        bridge->file_sockets[i] = generation_fd(generation, "app.%.*s.file.%zu", FMT(name), i);
+        snprintf(bridge->names[i], sizeof(*bridge->names), "app %.*s/%zu", FMT(name), i);
+    }
+    return OK;
+}
+
+static enum err bridge_new(struct loop *loop, struct process *process,
+                           const struct generation *generation, const struct site_app *app,
+                           struct bridge **bridge_out, struct why *why)
+{
+    struct bridge *bridge = NEW(struct bridge);
+    bridge->loop = loop;
+    bridge->metrics = process->metrics;
+    bridge->app = app;
+    bridge->generation = generation->number;
+    bridge->edge = process->index;
+    list_init(&bridge->link);
+    list_init(&bridge->waiting);
+    list_init(&bridge->hook.link);
+    loop_timer_init(&bridge->check, on_check);
+    enum err err = attach(bridge, generation, why);
+    if (err == OK)
+        err = loop_watch_start(loop, &bridge->bell, bridge->bell_fd, LOOP_READ, on_bell);
+    if (err != OK) {
+        segment_unmap(&bridge->segment);
+        memory_free(bridge->file_sockets);
+        memory_free(bridge->names);
+        memory_free(bridge);
+        return err;
+    }
+    bridge->waiting_limit =
+        ((size_t)app->queue + bridge->segment.edge_count - 1) / bridge->segment.edge_count;
+    segment_edge_start(&bridge->segment, bridge->edge);
+    make_places(bridge);
+    loop_hook_start(loop, &bridge->hook, run_hook);
+    list_append(&bridges, &bridge->link);
+    *bridge_out = bridge;
+    return OK;
+}
+
+static void handler_start(struct http_handler *handler, struct http_exchange *exchange)
+{
+    struct app_handler *self = (struct app_handler *)handler;
+    call_start(self->bridge, self->mount, exchange);
+}
+
+enum err app_handler_make(struct loop *loop, struct process *process,
+                          const struct generation *generation, const struct site_route *route,
+                          struct http_handler **handler_out, struct why *why)
+{
+    const struct site_app *app = site_app_find(generation->site, route->app);
+    if (app == NULL)
+        return fail(why, ERR_UNKNOWN, "there is no app '%.*s'", FMT(route->app));
+    struct bridge *bridge = bridge_find(generation->number, app->name);
+    if (bridge == NULL) {
+        enum err err = bridge_new(loop, process, generation, app, &bridge, why);
+        if (err != OK)
+            return err;
+    }
+    bridge->references++;
+    struct app_handler *handler = NEW(struct app_handler);
+    handler->handler = (struct http_handler){ .name = "app", .start = handler_start };
+    handler->bridge = bridge;
+    handler->mount = app->mount;
+    *handler_out = &handler->handler;
+    return OK;
+}
+
+void app_handler_free(struct http_handler *handler)
+{
+    if (handler == NULL)
+        return;
+    struct app_handler *self = (struct app_handler *)handler;
+    if (--self->bridge->references == 0)
+        bridge_free(self->bridge);
+    memory_free(self);
+}

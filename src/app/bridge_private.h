@@ -1,0 +1,90 @@
+#ifndef APP_BRIDGE_PRIVATE_H
+#define APP_BRIDGE_PRIVATE_H
+
+/*
+ * The edge's side of an application. bridge.c owns the slots of this edge process and looks at them
+ * once per turn of the loop; call.c is one request on its way:
+ *
+ *   collect body ──► wait (no slot free) ──► in a slot ──► answer starts ──► over
+ */
+
+#include "app/app.h"
+#include "app/environ.h"
+#include "app/response.h"
+
+struct bridge;
+
+/* One exchange. Lives in its arena, so it must be out of all lists when the exchange ends. */
+struct call {
+    struct bridge *bridge;
+    struct http_exchange *exchange;
+    struct text mount;
+    struct list link;           /* in bridge->waiting, when it is there */
+    struct loop_timer deadline; /* runs from the moment the body is here */
+    int place;                  /* own slot of the bridge, -1: none */
+    bool is_waiting;
+    bool is_started; /* the head of the answer was passed on */
+    bool is_paused;  /* until the client has taken what is there */
+    bool is_retried;
+    int64_t arrived_us;
+    int64_t length; /* announced by the application, -1: not */
+    int64_t passed; /* body bytes passed on */
+    struct response_reader reader;
+};
+
+/* One of this edge's slots. */
+struct place {
+    struct call *call; /* NULL: free, or a worker still has a request that nobody waits for */
+    bool is_used;
+    int next_free;
+};
+
+struct bridge {
+    struct list link; /* in the list of bridges of this process */
+    struct loop *loop;
+    struct metrics *metrics;
+    const struct site_app *app;
+    uint64_t generation;
+    size_t references;
+    struct segment segment;
+    size_t edge;
+    size_t first_slot;
+    struct place *places;
+    int first_free; /* -1: none */
+    size_t used;
+    struct list waiting;
+    size_t waiting_count;
+    size_t waiting_limit;
+    bool has_unsent_file;
+    int64_t told_queue; /* our part of the gauges now */
+    int64_t told_busy;
+    struct loop_hook hook;
+    struct loop_watch bell;
+    struct loop_timer check; /* for workers that died without anybody noticing */
+    int bell_fd;
+    int control_fd;
+    int *file_sockets; /* per worker */
+    char (*names)[48]; /* "app NAME/WORKER", for the access log */
+    char head[SEGMENT_HEAD_LIMIT];
+};
+
+/* ---- call.c ---- */
+
+void call_start(struct bridge *bridge, struct text mount, struct http_exchange *exchange);
+/* Something happened in its slot. */
+void call_look(struct call *call);
+/* A place is free and the call is the first in the row. */
+void call_place(struct call *call);
+
+/* ---- bridge.c ---- */
+
+struct segment_slot *bridge_slot(struct bridge *bridge, int place);
+size_t bridge_number(const struct bridge *bridge, int place);
+/* A free place, now used by the call; -1: none. */
+int bridge_take(struct bridge *bridge, struct call *call);
+/* The call does not use its place any more; it is free as soon as no worker has it. */
+void bridge_leave(struct bridge *bridge, struct call *call);
+/* Has the zygote look after a request that is over its deadline. */
+void bridge_ring_control(struct bridge *bridge);
+
+#endif

@@ -1,0 +1,317 @@
+/*
+ * One request to an application: its body is collected, then it waits for a slot, goes to a worker
+ * by shared memory, and what comes back is passed to the exchange. The client sees 502 when the
+ * worker died, 503 when too many wait, 504 when it took too long; after the head of an answer the
+ * only honest sign is a broken-off connection.
+ */
+#include "app/bridge_private.h"
+
+#include "core/log.h"
+
+static const struct http_exchange_events no_events;
+
+/* ---- the end of a call ---- */
+
+static int64_t clamped(int64_t from_us, int64_t to_us)
+{
+    return to_us > from_us ? to_us - from_us : 0;
+}
+
+/* Times come from the worker and are only believed as far as they make sense. */
+static void note(struct call *call)
+{
+    struct bridge *bridge = call->bridge;
+    if (call->place < 0)
+        return;
+    const struct segment_slot *slot = bridge_slot(bridge, call->place);
+    size_t worker = segment_slot_worker(&bridge->segment, bridge_number(bridge, call->place));
+    int64_t now_us = loop_now_us(bridge->loop);
+    int64_t started_us = atomic_load(&slot->started_us);
+    int64_t finished_us = atomic_load(&slot->finished_us);
+    if (started_us < call->arrived_us || started_us > now_us)
+        started_us = call->arrived_us;
+    if (finished_us < started_us || finished_us > now_us)
+        finished_us = now_us;
+    int64_t wait_us = clamped(call->arrived_us, started_us);
+    int64_t work_us = clamped(started_us, finished_us);
+    metrics_add(&bridge->metrics->app_wait_us, wait_us);
+    metrics_add(&bridge->metrics->app_work_us, work_us);
+    if (worker < bridge->segment.worker_count)
+        http_exchange_note(call->exchange, text_of(bridge->names[worker]), wait_us, work_us);
+}
+
+/* Nothing comes back to this call any more. The exchange is still there to be answered. */
+static void let_go(struct call *call)
+{
+    struct bridge *bridge = call->bridge;
+    note(call);
+    loop_timer_stop(bridge->loop, &call->deadline);
+    if (call->is_waiting) {
+        list_remove(&call->link);
+        bridge->waiting_count--;
+        call->is_waiting = false;
+    }
+    if (call->place >= 0)
+        bridge_leave(bridge, call);
+    http_exchange_attach(call->exchange, &no_events, NULL);
+}
+
+static void add_retry_after(struct http_filter *filter, struct http_exchange *exchange)
+{
+    http_response_header(exchange, FIELD_RETRY_AFTER, T("1"));
+}
+
+/* The error page of that status, or a broken-off answer when one is on its way. */
+static void end_with_error(struct call *call, int status)
+{
+    struct http_exchange *exchange = call->exchange;
+    bool is_started = call->is_started && http_response_is_head_sent(exchange);
+    let_go(call);
+    if (is_started) {
+        http_response_abort(exchange);
+        return;
+    }
+    struct http_filter *filter =
+        status == 503 ? ARENA_NEW(http_exchange_arena(exchange), struct http_filter) : NULL;
+    if (filter != NULL) {
+        filter->head = add_retry_after;
+        http_filter_add(exchange, filter);
+    }
+    http_reply_error(exchange, status);
+}
+
+static void lose(struct call *call, int status, const char *message)
+{
+    const struct http_request *request = http_exchange_request(call->exchange);
+    metrics_add(&call->bridge->metrics->app_failures, 1);
+    log_warn("app", message, TEXT("app", call->bridge->app->name), TEXT("path", request->raw_path),
+             STRING("request", request->id));
+    end_with_error(call, status);
+}
+
+/* ---- the answer ---- */
+
+static bool pass_head(struct call *call, struct text shared)
+{
+    struct bridge *bridge = call->bridge;
+    struct text name, value;
+    memcpy(bridge->head, shared.data, shared.len);
+    struct response_head head = response_head_of(text_from(bridge->head, shared.len));
+    if (head.is_bad)
+        return false;
+    http_response_start(call->exchange, head.status, head.content_length);
+    while (response_head_next(&head, &name, &value))
+        http_response_header_name(call->exchange, name, value);
+    call->is_started = true;
+    call->length = head.content_length;
+    return !head.is_bad;
+}
+
+/* Ends the answer with these last bytes, which may lie in the slot. */
+static void finish(struct call *call, struct text last)
+{
+    struct http_exchange *exchange = call->exchange;
+    note(call);
+    http_response_send(exchange, last, true);
+    response_took(&call->reader);
+    loop_timer_stop(call->bridge->loop, &call->deadline);
+    bridge_leave(call->bridge, call);
+    http_exchange_attach(exchange, &no_events, NULL);
+}
+
+/* True when the call is over. */
+static bool pass_body(struct call *call, struct text data)
+{
+    call->passed += (int64_t)data.len;
+    if (call->length >= 0 && call->passed >= call->length) {
+        finish(call, data);
+        return true;
+    }
+    http_response_send(call->exchange, data, false);
+    response_took(&call->reader);
+    call->is_paused = http_response_is_full(call->exchange);
+    /* an answer that goes on is not late; without progress it is */
+    loop_timer_start(call->bridge->loop, &call->deadline, call->bridge->app->request_ms);
+    return false;
+}
+
+/* One piece. True when there may be more. */
+static bool pass_piece(struct call *call)
+{
+    struct text data;
+    switch (response_next(&call->reader, &data)) {
+    case RESPONSE_NONE:
+        return false;
+    case RESPONSE_HEAD:
+        if (!pass_head(call, data)) {
+            lose(call, 502, "a worker gave an answer that is none");
+            return false;
+        }
+        response_took(&call->reader);
+        return true;
+    case RESPONSE_BODY:
+        return !pass_body(call, data) && !call->is_paused;
+    case RESPONSE_END:
+        finish(call, T(""));
+        return false;
+    case RESPONSE_ERROR:
+        end_with_error(call, 500);
+        return false;
+    case RESPONSE_BAD:
+        lose(call, 502, "a worker broke the protocol");
+        return false;
+    }
+    return false;
+}
+
+static bool may_retry(const struct call *call)
+{
+    const struct http_request *request = http_exchange_request(call->exchange);
+    return !call->is_retried && !call->is_started && !request->has_body &&
+           (request->method == HTTP_GET || request->method == HTTP_HEAD);
+}
+
+static void on_worker_lost(struct call *call)
+{
+    struct bridge *bridge = call->bridge;
+    size_t number = bridge_number(bridge, call->place);
+    if (!may_retry(call) || !segment_submit_again(&bridge->segment, number)) {
+        lose(call, 502, "a worker died inside a request");
+        return;
+    }
+    call->is_retried = true;
+    call->reader = response_reader_of(bridge_slot(bridge, call->place));
+}
+
+void call_look(struct call *call)
+{
+    struct bridge *bridge = call->bridge;
+    int place = call->place;
+    if (call->is_paused)
+        return;
+    /* the state before the bytes: what a finished worker wrote is all there */
+    enum slot_state state = segment_state(&bridge->segment, bridge_number(bridge, place));
+    while (pass_piece(call))
+        continue;
+    if (bridge->places[place].call != call || call->is_paused)
+        return;
+    if (state == SLOT_FAILED)
+        on_worker_lost(call);
+    else if (state == SLOT_DONE || state == SLOT_FREE)
+        lose(call, 502, "a worker ended a request without an answer");
+}
+
+/* ---- the way in ---- */
+
+static bool put_body(struct call *call, struct segment_slot *slot)
+{
+    const struct http_body *body = http_body_collected(call->exchange);
+    if (body == NULL || body->length == 0)
+        return true;
+    slot->body_is_file = body->file >= 0;
+    return body->file >= 0 || app_environ_add_body(slot, body->memory);
+}
+
+void call_place(struct call *call)
+{
+    struct bridge *bridge = call->bridge;
+    const struct http_request *request = http_exchange_request(call->exchange);
+    const struct http_body *body = http_body_collected(call->exchange);
+    call->place = bridge_take(bridge, call);
+    struct segment_slot *slot = bridge_slot(bridge, call->place);
+    int64_t length = body != NULL ? body->length : request->content_length == 0 ? 0 : -1;
+    if (app_environ_build(request, call->mount, length, slot) != OK || !put_body(call, slot)) {
+        end_with_error(call, 431);
+        return;
+    }
+    call->reader = response_reader_of(slot);
+    segment_submit(&bridge->segment, bridge_number(bridge, call->place));
+}
+
+static void on_deadline(struct loop_timer *timer)
+{
+    struct call *call = list_entry(timer, struct call, deadline);
+    struct bridge *bridge = call->bridge;
+    if (call->is_paused) { /* it is the client that takes its time; its own limits end that */
+        loop_timer_start(bridge->loop, timer, bridge->app->request_ms);
+        return;
+    }
+    size_t number = call->place >= 0 ? bridge_number(bridge, call->place) : 0;
+    if (call->place < 0 || segment_cancel(&bridge->segment, number, CANCEL_DEADLINE)) {
+        lose(call, 503, "a request found no worker in time");
+        return;
+    }
+    bridge_ring_control(bridge);
+    lose(call, 504, "a request took too long");
+}
+
+static void enter(struct call *call)
+{
+    struct bridge *bridge = call->bridge;
+    call->arrived_us = loop_now_us(bridge->loop);
+    metrics_add(&bridge->metrics->app_requests, 1);
+    if (bridge->first_free >= 0 && bridge->waiting_count == 0) {
+        loop_timer_start(bridge->loop, &call->deadline, bridge->app->request_ms);
+        call_place(call);
+        return;
+    }
+    if (bridge->waiting_count >= bridge->waiting_limit) {
+        end_with_error(call, 503);
+        return;
+    }
+    loop_timer_start(bridge->loop, &call->deadline, bridge->app->request_ms);
+    list_append(&bridge->waiting, &call->link);
+    bridge->waiting_count++;
+    call->is_waiting = true;
+}
+
+static void on_collected(struct http_exchange *exchange)
+{
+    enter(http_exchange_state(exchange));
+}
+
+static void on_drained(struct http_exchange *exchange)
+{
+    struct call *call = http_exchange_state(exchange);
+    call->is_paused = false;
+    if (call->place >= 0)
+        call_look(call);
+}
+
+static void on_aborted(struct http_exchange *exchange)
+{
+    struct call *call = http_exchange_state(exchange);
+    if (call->place >= 0)
+        segment_cancel(&call->bridge->segment, bridge_number(call->bridge, call->place),
+                       CANCEL_CLIENT);
+    let_go(call);
+}
+
+static const struct http_exchange_events events = {
+    .collected = on_collected,
+    .drained = on_drained,
+    .aborted = on_aborted,
+};
+
+void call_start(struct bridge *bridge, struct text mount, struct http_exchange *exchange)
+{
+    struct call *call = ARENA_NEW(http_exchange_arena(exchange), struct call);
+    if (call == NULL) {
+        http_reply_error(exchange, 431);
+        return;
+    }
+    call->bridge = bridge;
+    call->exchange = exchange;
+    call->mount = mount;
+    call->place = -1;
+    call->length = -1;
+    list_init(&call->link);
+    loop_timer_init(&call->deadline, on_deadline);
+    http_exchange_attach(exchange, &events, call);
+    if (!http_exchange_request(exchange)->has_body)
+        enter(call);
+    else if (bridge->waiting_count >= bridge->waiting_limit)
+        end_with_error(call, 503);
+    else
+        http_body_collect(exchange, SEGMENT_BODY_IN_MEMORY);
+}

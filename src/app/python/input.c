@@ -1,0 +1,290 @@
+/*
+ * wsgi.input over a body that is here already: in the slot, or in an unlinked file whose descriptor
+ * the edge sends when the application reads for the first time. After the request it is empty.
+ */
+#include "app/python/worker.h"
+
+#include "core/sys.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+enum { WINDOW_BYTES = 64 * 1024, WAIT_MS = 1000 };
+
+struct input {
+    PyObject_HEAD;
+    struct segment_slot *slot; /* NULL: its request is over */
+    int file;
+    int64_t length;
+    int64_t at;
+    char *window; /* of a file: bytes [window_at, window_at + window_len) */
+    int64_t window_at;
+    size_t window_len;
+};
+
+PyObject *input_new(struct segment_slot *slot)
+{
+    struct input *self = PyObject_New(struct input, &Input_Type);
+    if (self == NULL)
+        return NULL;
+    self->slot = slot;
+    self->file = -1;
+    self->length = slot->body_length;
+    self->at = 0;
+    self->window = NULL;
+    self->window_at = 0;
+    self->window_len = 0;
+    return (PyObject *)self;
+}
+
+void input_detach(PyObject *input)
+{
+    struct input *self = (struct input *)input;
+    self->slot = NULL;
+    self->length = 0;
+    self->at = 0;
+    fd_close(&self->file);
+    PyMem_RawFree(self->window);
+    self->window = NULL;
+}
+
+static void input_free(PyObject *self)
+{
+    input_detach(self);
+    PyObject_Free(self);
+}
+
+/* ---- the descriptor of a large body ---- */
+
+/* One packet: the ticket of a request and the descriptor of its body. Returns the descriptor if it
+ * is for this request, -1 if not (yet). */
+static int receive_descriptor(uint64_t ticket, int64_t timeout_ms)
+{
+    uint64_t told = 0;
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec iov = { &told, sizeof(told) };
+    struct msghdr message = { .msg_iov = &iov,
+                              .msg_iovlen = 1,
+                              .msg_control = control.bytes,
+                              .msg_controllen = sizeof(control.bytes) };
+    struct timeval timeout = { .tv_sec = timeout_ms / 1000 };
+    setsockopt(worker.file_socket, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+    if (recvmsg(worker.file_socket, &message, MSG_CMSG_CLOEXEC) != (ssize_t)sizeof(told))
+        return -1;
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    if (header == NULL || header->cmsg_type != SCM_RIGHTS)
+        return -1;
+    int fd;
+    memcpy(&fd, CMSG_DATA(header), sizeof(fd));
+    if (told != ticket) /* of an earlier request that did not wait for it */
+        fd_close(&fd);
+    return fd;
+}
+
+static int open_file(struct input *self)
+{
+    size_t number = (size_t)(self->slot - worker.segment.slots);
+    uint64_t ticket = segment_slot_ticket(&worker.segment, number);
+    atomic_store(&self->slot->wants_file, 1);
+    answer_flush();
+    while (self->file < 0) {
+        if (answer_is_cancelled()) {
+            PyErr_SetString(PyExc_BrokenPipeError, "the client went away");
+            return -1;
+        }
+        int file;
+        Py_BEGIN_ALLOW_THREADS;
+        file = receive_descriptor(ticket, WAIT_MS);
+        Py_END_ALLOW_THREADS;
+        self->file = file;
+        if (PyErr_CheckSignals() < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* ---- reading ---- */
+
+static int read_file(struct input *self, char *out, size_t len, int64_t offset)
+{
+    size_t done = 0;
+    ssize_t got = 0;
+    if (self->file < 0 && open_file(self) < 0)
+        return -1;
+    Py_BEGIN_ALLOW_THREADS;
+    do {
+        got = sys_pread(self->file, out + done, len - done, offset + (int64_t)done);
+        done += got > 0 ? (size_t)got : 0;
+    } while (got > 0 && done < len);
+    Py_END_ALLOW_THREADS;
+    if (done == len)
+        return 0;
+    if (got == 0)
+        errno = EIO;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+
+static bool is_in_memory(const struct input *self)
+{
+    return self->slot != NULL && self->slot->body_is_file == 0;
+}
+
+/* The unread part that is at hand, at least a byte of it if there is any. */
+static int peek(struct input *self, struct text *out)
+{
+    *out = T("");
+    if (self->slot == NULL || self->at >= self->length)
+        return 0;
+    if (is_in_memory(self)) {
+        *out = text_from((const char *)self->slot->request + self->slot->body_offset + self->at,
+                         (size_t)(self->length - self->at));
+        return 0;
+    }
+    if (self->window == NULL)
+        self->window = PyMem_RawMalloc(WINDOW_BYTES);
+    if (self->window == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    if (self->at >= self->window_at + (int64_t)self->window_len || self->at < self->window_at) {
+        int64_t left = self->length - self->at;
+        size_t len = left < WINDOW_BYTES ? (size_t)left : WINDOW_BYTES;
+        if (read_file(self, self->window, len, self->at) < 0)
+            return -1;
+        self->window_at = self->at;
+        self->window_len = len;
+    }
+    size_t skip = (size_t)(self->at - self->window_at);
+    *out = text_from(self->window + skip, self->window_len - skip);
+    return 0;
+}
+
+static PyObject *read_bytes(struct input *self, int64_t size)
+{
+    int64_t left = self->slot != NULL ? self->length - self->at : 0;
+    if (size < 0 || size > left)
+        size = left;
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+    if (bytes == NULL || size == 0)
+        return bytes;
+    char *out = PyBytes_AS_STRING(bytes);
+    if (is_in_memory(self)) {
+        memcpy(out, self->slot->request + self->slot->body_offset + self->at, (size_t)size);
+    } else if (read_file(self, out, (size_t)size, self->at) < 0) {
+        Py_DECREF(bytes);
+        return NULL;
+    }
+    self->at += size;
+    return bytes;
+}
+
+/* A number, or -1 for None, nothing and negative ones. */
+static int size_argument(PyObject *const *arguments, Py_ssize_t count, int64_t *size)
+{
+    *size = -1;
+    if (count > 1) {
+        PyErr_SetString(PyExc_TypeError, "wants at most one argument");
+        return -1;
+    }
+    if (count == 0 || arguments[0] == Py_None)
+        return 0;
+    *size = PyLong_AsLongLong(arguments[0]);
+    if (*size == -1 && PyErr_Occurred())
+        return -1;
+    return 0;
+}
+
+static PyObject *input_read(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    int64_t size;
+    if (size_argument(arguments, count, &size) < 0)
+        return NULL;
+    return read_bytes((struct input *)self, size);
+}
+
+/* Bytes up to and with the next line end, at most size (-1: any). */
+static PyObject *read_line(struct input *self, int64_t size)
+{
+    PyObject *line = PyBytes_FromStringAndSize(NULL, 0);
+    while (line != NULL && size != 0) {
+        struct text seen;
+        if (peek(self, &seen) < 0) {
+            Py_CLEAR(line);
+            break;
+        }
+        if (size >= 0)
+            seen = text_part(seen, 0, (size_t)size);
+        ssize_t end = text_find(seen, '\n');
+        if (end >= 0)
+            seen = text_part(seen, 0, (size_t)end + 1);
+        if (seen.len == 0)
+            break;
+        PyBytes_ConcatAndDel(&line, PyBytes_FromStringAndSize(seen.data, (Py_ssize_t)seen.len));
+        self->at += (int64_t)seen.len;
+        size = size >= 0 ? size - (int64_t)seen.len : -1;
+        if (end >= 0)
+            break;
+    }
+    return line;
+}
+
+static PyObject *input_readline(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    int64_t size;
+    if (size_argument(arguments, count, &size) < 0)
+        return NULL;
+    return read_line((struct input *)self, size);
+}
+
+static PyObject *input_next(PyObject *self)
+{
+    PyObject *line = read_line((struct input *)self, -1);
+    if (line != NULL && PyBytes_GET_SIZE(line) == 0)
+        Py_CLEAR(line);
+    return line;
+}
+
+static PyObject *input_readlines(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    int64_t hint, total = 0;
+    if (size_argument(arguments, count, &hint) < 0)
+        return NULL;
+    PyObject *lines = PyList_New(0);
+    while (lines != NULL && (hint <= 0 || total < hint)) {
+        PyObject *line = read_line((struct input *)self, -1);
+        bool is_end = line != NULL && PyBytes_GET_SIZE(line) == 0;
+        if (line == NULL || (!is_end && PyList_Append(lines, line) < 0))
+            Py_CLEAR(lines);
+        total += line != NULL ? PyBytes_GET_SIZE(line) : 0;
+        Py_XDECREF(line);
+        if (is_end)
+            break;
+    }
+    return lines;
+}
+
+static PyMethodDef methods[] = {
+    { "read", (PyCFunction)(void (*)(void))input_read, METH_FASTCALL,
+      "read(size=-1): that many bytes, or all that is left." },
+    { "readline", (PyCFunction)(void (*)(void))input_readline, METH_FASTCALL,
+      "readline(size=-1): one line." },
+    { "readlines", (PyCFunction)(void (*)(void))input_readlines, METH_FASTCALL,
+      "readlines(hint=-1): the lines that are left." },
+    { NULL, NULL, 0, NULL },
+};
+
+PyTypeObject Input_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "_trilith.Input",
+    .tp_basicsize = sizeof(struct input),
+    .tp_dealloc = input_free,
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_iter = PyObject_SelfIter,
+    .tp_iternext = input_next,
+    .tp_methods = methods,
+    .tp_doc = "wsgi.input of PEP 3333",
+};

@@ -1,0 +1,48 @@
+#ifndef APP_ROLE_PRIVATE_H
+#define APP_ROLE_PRIVATE_H
+
+/* What role.c, environment.c and the tests share. */
+
+#include "process/process.h"
+
+/* The environment of the app as NAME=VALUE\0 pairs: PATH, HOME and LANG, DATABASE_URL when the site
+ * has a database, then what the site file says. database_url is empty without one. */
+MUST_CHECK enum err app_environment_build(const struct site_app *app, struct text database_url,
+                                          struct buffer *out, struct why *why);
+
+/* The pairs as an array for exec, ended by NULL; pointers into `pairs`. The caller frees the array
+ * with memory_free. */
+char **app_environment_array(struct text pairs);
+
+/* A close-on-exec memfd with these bytes. */
+MUST_CHECK enum err app_memfd(const char *name, struct text data, int *fd_out, struct why *why);
+
+/* The JSON that bootstrap.py gets. */
+struct app_start {
+    const struct site_app *app;
+    struct text site_name;
+    uint64_t generation;
+    size_t edge_count;
+    int channel;
+    int lifeline;
+    int segment;
+    int control;
+    int root;
+    int extension;
+    const int *bells;   /* edge_count of them */
+    const int *workers; /* app->workers: sockets on which bodies come */
+};
+
+void app_start_json(const struct app_start *start, struct buffer *out);
+
+/* The code behind `python -c`; bootstrap is the descriptor of bootstrap.py. */
+void app_start_code(int bootstrap, char *out, size_t size);
+
+/* The embedded files. */
+struct text app_bootstrap_file(void);
+struct text app_extension_file(void);
+
+/* Edge processes that this server's generation will have. */
+size_t app_edge_count(const struct generation *generation);
+
+#endif
