@@ -15,6 +15,100 @@ const struct command commands[] = {
           "Nothing is started or changed.\n",
       .examples = "  trilith check examples/0-simple.yaml\n",
       .run = command_check },
+    { .name = "up",
+      .arguments = "SITE",
+      .least = 1,
+      .most = 1,
+      .options = BIT(OPTION_BACKGROUND) | BIT(OPTION_STATE) | BIT(OPTION_QUIET) | BIT(OPTION_JSON),
+      .summary = "Run a site of one server on this machine",
+      .details =
+          "Runs in the foreground until Ctrl-C, with the log on standard error, and prints the\n"
+          "URLs on standard output as soon as the site really answers.\n"
+          "As root it listens on ports 80 and 53 by default, else on 8080 and 5300.\n",
+      .examples = "  trilith up examples/0-simple.yaml\n"
+                  "  trilith up -d examples/0-simple.yaml; trilith status; trilith stop\n",
+      .run = command_up },
+    { .name = "run",
+      .arguments = "SITE",
+      .least = 1,
+      .most = 1,
+      .options = BIT(OPTION_SERVER) | BIT(OPTION_BACKGROUND) | BIT(OPTION_STATE) |
+                 BIT(OPTION_QUIET) | BIT(OPTION_JSON),
+      .summary = "Run one server's part of a site",
+      .details =
+          "This is what systemd starts on each server (Type=notify: it is ready when the site\n"
+          "answers). SIGHUP reloads, SIGTERM ends everything in order, the database last.\n",
+      .examples = "  trilith run /etc/trilith/site.yaml --server web-01\n",
+      .run = command_run },
+    { .name = "status",
+      .arguments = "[SITE]",
+      .most = 1,
+      .options = BIT(OPTION_STATE) | BIT(OPTION_JSON),
+      .summary = "Say what runs and how it is",
+      .details =
+          "SITE is a site file or a site's name; without it every site of the state folder is\n"
+          "shown. A process that is not well shows its last log lines.\n"
+          "Exit status: 0 it runs, 3 nothing runs there.\n",
+      .examples = "  trilith status www.foobar.com --json\n",
+      .run = command_status },
+    { .name = "reload",
+      .arguments = "[SITE]",
+      .most = 1,
+      .options = BIT(OPTION_STATE) | BIT(OPTION_QUIET) | BIT(OPTION_JSON),
+      .summary = "Take over changes of the site file and the application",
+      .details =
+          "The running site reads its file again. The new configuration serves when all of it\n"
+          "works; else the old one goes on and the reason is printed (exit status 1). No\n"
+          "request is lost and connections stay open.\n",
+      .examples = NULL,
+      .run = command_reload },
+    { .name = "stop",
+      .arguments = "[SITE]",
+      .most = 1,
+      .options = BIT(OPTION_STATE) | BIT(OPTION_QUIET),
+      .summary = "End a running site",
+      .details =
+          "Requests under way are finished, then everything ends in order, the database last.\n"
+          "Returns when all of it has ended.\n",
+      .examples = NULL,
+      .run = command_stop },
+    { .name = "logs",
+      .arguments = "[SITE]",
+      .most = 1,
+      .options = BIT(OPTION_FOLLOW) | BIT(OPTION_LINES) | BIT(OPTION_ACCESS) | BIT(OPTION_STATE),
+      .summary = "Print a site's log",
+      .details = "The log holds Trilith's own lines and all that the application and the database\n"
+                 "print, each with its name.\n",
+      .examples = "  trilith logs -f\n"
+                  "  trilith logs www.foobar.com --access -n 20\n",
+      .run = command_logs },
+    { .name = "serve",
+      .arguments = "DIR",
+      .least = 1,
+      .most = 1,
+      .options = BIT(OPTION_LISTEN) | BIT(OPTION_QUIET) | BIT(OPTION_JSON),
+      .summary = "Serve a folder of files over HTTP",
+      .details = "Folders without index.html are listed; files whose names start with a dot and\n"
+                 "symbolic links are not served.\n",
+      .examples = "  trilith serve public --listen 127.0.0.1:8000\n",
+      .run = command_serve },
+    { .name = "app",
+      .arguments = "MODULE:CALLABLE",
+      .least = 1,
+      .most = 1,
+      .options = BIT(OPTION_LISTEN) | BIT(OPTION_WORKERS) | BIT(OPTION_ROOT) | BIT(OPTION_QUIET) |
+                 BIT(OPTION_JSON),
+      .summary = "Run a WSGI application",
+      .details = "Uses ROOT/venv or ROOT/.venv when there is one, else /usr/bin/python3.\n",
+      .examples = "  trilith app guestbook:app --root examples/guestbook --workers 4\n",
+      .run = command_app },
+    { .name = "proxy",
+      .arguments = "--to URL",
+      .options = BIT(OPTION_TO) | BIT(OPTION_LISTEN) | BIT(OPTION_QUIET) | BIT(OPTION_JSON),
+      .summary = "Pass requests on to another HTTP server",
+      .details = "",
+      .examples = "  trilith proxy --to http://127.0.0.1:9000 --listen :8080\n",
+      .run = command_proxy },
     { .name = "schema",
       .arguments = "",
       .options = BIT(OPTION_MARKDOWN),

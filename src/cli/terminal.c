@@ -5,6 +5,7 @@
 
 #include "core/sys.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,7 +37,10 @@ const char *colour_end(enum colour colour, bool has_colour)
 
 bool print_text(struct text text)
 {
-    return sys_write_all(STDOUT_FILENO, text) == OK;
+    if (sys_write_all(STDOUT_FILENO, text) == OK)
+        return true;
+    complain("cannot write to standard output: %s", strerror(errno));
+    return false;
 }
 
 void complain(const char *format, ...)

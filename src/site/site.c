@@ -172,6 +172,32 @@ enum err site_load(const char *path, struct site **site_out, struct site_mistake
     return err;
 }
 
+enum err site_read_name(const char *path, char *out, size_t size, struct why *why)
+{
+    struct text source;
+    const struct node *root = NULL;
+    enum err err = sys_read_file(path, TREE_BYTES, &source, why);
+    if (err != OK)
+        return err;
+    struct arena *arena = arena_new(SITE_ARENA, 16384);
+    struct mistakes *found = NEW(struct mistakes);
+    found->arena = arena;
+    const struct node *name =
+        tree_read(source, arena, found, &root) ? node_find(root, T("site")) : NULL;
+    bool is_good = name != NULL && name->kind == NODE_SCALAR &&
+                   host_problem(name->value, false, false) == NULL &&
+                   text_copy_to(name->value, out, size);
+    for (size_t i = 0; is_good && out[i] != '\0'; i++)
+        out[i] = text_lower(out[i]);
+    memory_free(found);
+    arena_free(arena);
+    memory_free((void *)source.data);
+    if (is_good)
+        return OK;
+    return fail(why, ERR_SYNTAX, "cannot find the site's name in '%s'; `trilith check %s` says why",
+                path, path);
+}
+
 void site_mistakes_done(struct site_mistakes *mistakes)
 {
     buffer_done(&mistakes->text);

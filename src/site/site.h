@@ -33,7 +33,8 @@ struct site_on {
 };
 
 struct site_listen {
-    struct text address; /* "127.0.0.1" without servers:, else the server's own; or as given */
+    struct text address; /* "127.0.0.1" without servers:, or as given; empty (several servers and
+                            not given): each server's own */
     int64_t http;        /* port; default 80 as root, else 8080 */
     int64_t dns;         /* port; default 53 as root, else 5300 */
 };
@@ -194,6 +195,10 @@ MUST_CHECK enum err site_load(const char *path, struct site **site_out,
  * need not exist. check_files: that the folders and files named in it exist. */
 MUST_CHECK enum err site_parse(struct text source, const char *path, bool check_files,
                                struct site **site_out, struct site_mistakes *mistakes);
+
+/* The name alone, in lower case, even of a file with other mistakes: for commands that ask what
+ * runs (size: 256 is enough for any valid name). */
+MUST_CHECK enum err site_read_name(const char *path, char *out, size_t size, struct why *why);
 
 void site_mistakes_done(struct site_mistakes *mistakes);
 void site_free(struct site *site); /* accepts NULL */
