@@ -258,7 +258,7 @@ static int database_run(struct process *self)
 static enum err database_compare(const struct generation *now, const struct generation *next,
                                  struct why *why)
 {
-    if (now->site->listen.dns == next->site->listen.dns)
+    if (now->site->route_count == next->site->route_count)
         return OK;
     return fail(why, ERR_STATE, "cannot change without a restart");
 }
@@ -331,7 +331,7 @@ bool toy_open(struct toy *toy)
     snprintf(toy->site, sizeof(toy->site), "%s/site.yaml", toy->folder);
     snprintf(text, sizeof(text),
              "site: toy.test\nlisten: { http: %d, dns: %d }\n"
-             "web: { workers: 2, timeouts: { drain: 2s } }\n"
+             "web: { workers: 2, timeouts: { drain: 1s } }\n"
              "routes: [{ path: /, respond: ok }]\n",
              free_port(), free_port());
     toy_tell(toy, "site.yaml", text);
