@@ -1,8 +1,32 @@
-/* The only file that lists roles and commands. */
+/*
+ * The only file that lists roles and commands, and where roles meet: the edge gets the handlers
+ * that other roles make, so that no role knows another.
+ */
+#include "app/app.h"
 #include "cli/cli.h"
+#include "database/database.h"
+#include "web/web.h"
+
+static enum err make_app(const struct web_setup *setup, const struct site_route *route,
+                         struct http_handler **handler_out, struct why *why)
+{
+    return app_handler_make(setup->loop, setup->process, setup->generation, route, handler_out,
+                            why);
+}
+
+/* One process, one hop: web and the bridge into the application. */
+static int run_edge(struct process *self)
+{
+    static const struct web_maker makers[] = {
+        { .action = ACTION_APP, .make = make_app, .free = app_handler_free },
+    };
+    return web_run(self, makers, COUNT(makers));
+}
+
+static const struct role edge_role = WEB_ROLE(run_edge);
 
 int main(int argc, char **argv)
 {
-    static const struct role *const roles[] = { NULL };
+    static const struct role *const roles[] = { &database_role, &app_role, &edge_role, NULL };
     return cli_main(argc, argv, roles);
 }

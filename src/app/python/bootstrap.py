@@ -80,7 +80,8 @@ def die_with_parent():
     """When the parent is gone the kernel kills this process group, busy workers too: the pipe's
     write end is the parent's alone, and its hang-up is signalled to the owner of the read end."""
     lifeline = CONFIG["lifeline"]
-    os.setpgid(0, 0)
+    if os.getpgrp() != os.getpid():
+        os.setpgid(0, 0)
     if lifeline < 0:
         return
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
