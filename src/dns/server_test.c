@@ -101,13 +101,15 @@ static ssize_t receive(struct rig *rig, int fd, uint8_t *data, size_t want)
 {
     size_t len = 0;
     for (int i = 0; i < 500 && len < want; i++) {
-        turn(rig, 1);
         ssize_t got = sys_read(fd, data + len, want - len);
         if (got == 0)
             break;
         if (got < 0 && errno != EAGAIN)
             return -1;
-        len += got > 0 ? (size_t)got : 0;
+        if (got > 0)
+            len += (size_t)got;
+        else
+            turn(rig, 1);
     }
     return (ssize_t)len;
 }
