@@ -301,12 +301,15 @@ static void keep_input(struct connection *conn)
 static void connection_run(struct connection *conn)
 {
     conn->is_running = true;
+    conn->pumps = 0;
     while (step(conn))
         continue;
     conn->is_running = false;
     keep_input(conn);
     if (conn->is_closing)
         return;
+    if (conn->pumps == PUMPS_PER_TURN)
+        connection_wake(conn);
     sweep(conn);
     output_flush(&conn->output, conn->stream, conn->server->config->limits.send_ms);
     if (conn->close_after && conn->active == NULL && conn->output.first == NULL)

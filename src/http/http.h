@@ -9,7 +9,8 @@
  *          └─ exchange ── one request and its answer; the handler's view, ended by the last byte
  *
  * A handler answers an exchange: at once (http_reply), or later from its own events. It never sees
- * the connection. All call-backs come from the loop, none from inside an http_* function.
+ * the connection. All exchange events come from the loop, none from inside an http_* function but
+ * http_server_free (aborted). Inside http_response_* only filters and http_config.error_page run.
  * Standards: RFC 9110 (semantics), RFC 9112 (HTTP/1.1), RFC 3986 (URI).
  */
 
@@ -132,12 +133,14 @@ struct http_request {
     enum http_method method;
     struct text method_text;
     struct text target;   /* as received, for logs and for passing on */
-    struct text raw_path; /* of the target, still encoded, starts with '/' (or is "*") */
+    struct text raw_path; /* of the target, still encoded, starts with '/' (or is "*"); what
+                           * follows an absolute form's authority */
     struct text path;     /* decoded once, dot segments removed, starts with '/', no NUL */
     struct text query;    /* still encoded, without '?' */
     bool has_query;
     struct text host;      /* lower case, no port, no trailing dot; may be empty (HTTP/1.0) */
-    struct text authority; /* host and port as sent */
+    struct text authority; /* host and port as sent: of the target if it has one, else of Host; pass
+                            * this one on, not the Host header */
     struct text scheme;    /* "http" or "https" */
     int minor_version;     /* of HTTP/1 */
     struct http_headers headers;
@@ -184,7 +187,9 @@ void http_exchange_note(struct http_exchange *exchange, struct text answered_by,
                         int64_t work_us);
 
 /* Request body. Nothing is read from the client before one of these is called (and "100 Continue"
- * is sent then if it was expected); a body nobody read is dropped or the connection closed. */
+ * is sent then if it was expected); a body nobody read is dropped or the connection closed. One
+ * call, one body(): calling it again, also from inside body(), asks for the next piece. Works for
+ * requests without a body too (an empty last piece). */
 void http_body_read(struct http_exchange *exchange);
 
 struct http_body {
@@ -203,13 +208,17 @@ const struct http_body *http_body_collected(const struct http_exchange *exchange
 
 /* ---- the answer ----
  * Order: http_response_start, headers, then http_response_send/_file until is_last. Framing headers
- * (Content-Length, Transfer-Encoding, Connection, Date, Server) are the server's: handlers do not
- * set them. HEAD, 204 and 304: the server drops the body. */
+ * (Content-Length, Transfer-Encoding, Connection, Keep-Alive, Proxy-Connection, Upgrade, Trailer,
+ * Date, Server) are the server's: handlers do not set them. HEAD, 204 and 304: the server drops the
+ * body. */
 
-/* length: of the body, -1 unknown (chunked for 1.1, close for 1.0). */
+/* length: of the body, -1 unknown (chunked for 1.1, close for 1.0; a body that comes in one last
+ * piece gets its length). A status outside 200 to 599 becomes 502. Has no effect once the head is
+ * sent. */
 void http_response_start(struct http_exchange *exchange, int status, int64_t length);
 
-/* Texts are copied. Invalid names or values are refused: returns false and nothing is added. */
+/* Texts are copied, values trimmed. Invalid names or values (so an answer can never be split) and
+ * the framing headers are refused: returns false and nothing is added. */
 bool http_response_header(struct http_exchange *exchange, enum http_field field, struct text value);
 bool http_response_header_name(struct http_exchange *exchange, struct text name, struct text value);
 /* The status and headers set so far, for filters (may be changed until the head is sent). */
@@ -280,7 +289,7 @@ struct http_limits {
     size_t head_bytes; /* request line and headers (431; the request line alone: 414) */
     size_t target_bytes;
     size_t header_count;
-    int64_t body_bytes;             /* 413 */
+    int64_t body_bytes;             /* 413; 0: any */
     size_t connections;             /* open ones per process; more wait in the backlog */
     int64_t head_ms;                /* from the first byte to the end of the head: 408 */
     int64_t body_ms;                /* between two pieces of a body: 408 */
@@ -292,7 +301,7 @@ struct http_limits {
 /* What a finished exchange tells the access log and the counters. Valid during the call. */
 struct http_record {
     const struct http_request *request; /* NULL parts when the head was never complete */
-    int status;                         /* 0 or 499: client gone before an answer */
+    int status;                         /* 499: client gone before an answer */
     int64_t received_bytes;
     int64_t sent_bytes; /* with head */
     int64_t body_sent_bytes;
@@ -324,7 +333,7 @@ struct http_server;
 struct http_server *http_server_new(struct loop *loop, struct http_config *config);
 
 /* New exchanges use `config` from now on, on old connections too; the old one is released when its
- * last exchange ends. */
+ * last exchange ends (inside this call when there is none). */
 void http_server_set_config(struct http_server *server, struct http_config *config);
 
 /* The configuration an exchange runs under. */
@@ -335,8 +344,8 @@ struct http_config *http_exchange_config(const struct http_exchange *exchange);
 void http_server_accept(struct http_server *server, int fd, const struct address *peer,
                         void (*released)(void *), void *argument);
 
-/* Graceful end: idle connections close now, others after their current answer ("Connection:
- * close"). drained() when none is left. */
+/* Graceful end: connections close after their current answer ("Connection: close"), idle ones after
+ * 0.2 s, so that a request that is on its way is still answered. drained() when none is left. */
 void http_server_drain(struct http_server *server, void (*drained)(void *), void *argument);
 
 size_t http_server_connections(const struct http_server *server);

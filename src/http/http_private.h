@@ -26,6 +26,7 @@ enum {
     ARENA_LIMIT = 1024 * 1024,      /* of an exchange */
     IDLE_EXCHANGES = 256,           /* kept for reuse */
     IDLE_CHUNKS = 256,
+    PUMPS_PER_TURN = 4,   /* 16 KiB of a file through the filters each; then others */
     DRAIN_GRACE_MS = 200, /* an idle client may have a request on its way when draining starts */
 };
 
@@ -177,7 +178,8 @@ struct connection {
     struct {
         socklen_t len;
         struct sockaddr_in6 name;
-    } local; /* our side; a union of all kinds would be four times as large */
+    } local;       /* our side; a union of all kinds would be four times as large */
+    uint8_t pumps; /* in this run */
     bool is_running;
     bool is_borrowed;
     bool is_ended;    /* the client will send no more */

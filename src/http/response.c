@@ -306,8 +306,10 @@ bool exchange_pump(struct http_exchange *exchange)
 {
     struct piece *piece = exchange->pieces;
     struct http_filter *filter = next_with_data(exchange->filters);
-    if (piece == NULL || exchange->is_broken || output_of(exchange)->waiting >= OUTPUT_HIGH_BYTES)
+    if (piece == NULL || output_of(exchange)->waiting >= OUTPUT_HIGH_BYTES ||
+        exchange->conn->pumps >= PUMPS_PER_TURN)
         return false;
+    exchange->conn->pumps++;
     if (piece->file >= 0 && (!pump_file(exchange, filter, piece) || piece->left > 0))
         return true;
     exchange->pieces = piece->next;

@@ -8,7 +8,7 @@
  *   /file /part       a file; two parts of it
  *   /short /long      other lengths than announced    /break  breaks off inside the body
  *   /unread           answers without reading the body
- *   /filter           through a filter that doubles each byte
+ *   /filter           through a filter that doubles each byte; -file: parts of a file; -big: all
  *   /error            http_reply_error
  */
 #include "http/server_fixture.h"
@@ -164,12 +164,14 @@ static void double_data(struct http_filter *filter, struct http_exchange *exchan
         http_filter_pass(filter, exchange, data, true);
 }
 
-static void start_filter(struct fixture *fixture, struct http_exchange *exchange, bool with_file)
+static void start_filter(struct fixture *fixture, struct http_exchange *exchange, struct text path)
 {
     fixture->filter = (struct http_filter){ .head = double_head, .data = double_data };
     http_filter_add(exchange, &fixture->filter);
-    http_response_start(exchange, 200, with_file ? 7 : 5);
-    if (with_file) {
+    http_response_start(exchange, 200, -1);
+    if (text_equal(path, T("/filter-big"))) {
+        http_response_file(exchange, fixture->file, false, 0, FILE_BYTES, true);
+    } else if (text_equal(path, T("/filter-file"))) {
         http_response_file(exchange, fixture->file, false, 0, 5, false);
         http_response_send(exchange, T("xy"), true);
     } else {
@@ -239,7 +241,7 @@ static void start(struct http_handler *handler, struct http_exchange *exchange)
     } else if (text_equal(path, T("/file")) || text_equal(path, T("/part"))) {
         start_file(fixture, exchange, text_equal(path, T("/part")));
     } else if (text_starts_with(path, T("/filter"))) {
-        start_filter(fixture, exchange, text_equal(path, T("/filter-file")));
+        start_filter(fixture, exchange, path);
     } else {
         start_odd(fixture, exchange, path);
     }
