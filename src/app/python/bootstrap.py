@@ -34,7 +34,7 @@ MESSAGE = CONFIG["messages"]  # numbers of the message types: ready, failed, ...
 
 SHORT_LIFE_S = 10  # a worker that lived longer did not die of its start
 BACKOFF_S = (0, 0.1, 0.2, 0.5, 1, 2, 5)  # the first restart comes at once
-GRACE_S = 2  # between the exception in an overdue request and SIGKILL
+GRACE_S = 1  # between the exception in an overdue request and SIGKILL
 STOP_S = 5  # after STOP, for requests that still run
 
 
