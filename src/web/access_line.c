@@ -19,22 +19,35 @@ enum {
 
 static const struct http_request nothing; /* for connections that never sent a whole head */
 
+static bool is_plain(uint8_t byte)
+{
+    return byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\';
+}
+
 static void append_escaped(struct buffer *out, struct text text, size_t max)
 {
     static const char digits[] = "0123456789abcdef";
-    size_t end = out->len + max;
-    for (size_t i = 0; i < text.len; i++) {
-        uint8_t byte = (uint8_t)text.data[i];
-        bool is_plain = byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\';
-        if (out->len + (is_plain ? 1 : 4) > end)
+    while (text.len > 0 && max > 0) {
+        size_t run = 0;
+        while (run < text.len && run < max && is_plain((uint8_t)text.data[run]))
+            run++;
+        buffer_append(out, text_from(text.data, run));
+        text = text_skip(text, run);
+        max -= run;
+        if (text.len == 0 || max < 4)
             return;
-        if (is_plain) {
-            buffer_append_byte(out, byte);
-            continue;
-        }
+        uint8_t byte = (uint8_t)text.data[0];
         const char escape[] = { '\\', 'x', digits[byte >> 4], digits[byte & 15] };
         buffer_append(out, text_from(escape, sizeof(escape)));
+        text = text_skip(text, 1);
+        max -= 4;
     }
+}
+
+static void append_number(struct buffer *out, struct text name, int64_t value)
+{
+    buffer_append(out, name);
+    buffer_append_uint(out, value > 0 ? (uint64_t)value : 0);
 }
 
 static void append_or_dash(struct buffer *out, struct text text, size_t max)
@@ -45,26 +58,45 @@ static void append_or_dash(struct buffer *out, struct text text, size_t max)
         append_escaped(out, text, max);
 }
 
-static void append_client(struct buffer *out, const struct http_request *request)
+/* The address of the client; IPv4 without the C library's slow way. */
+static void append_ip(struct buffer *out, const struct address *client)
 {
     char ip[ADDRESS_TEXT_SIZE] = "";
-    if (request->client.len > 0 && address_family(&request->client) != AF_UNIX)
-        address_format_ip(&request->client, ip);
+    if (client->len > 0 && address_family(client) == AF_INET) {
+        uint8_t bytes[4];
+        memcpy(bytes, &client->u.v4.sin_addr, sizeof(bytes));
+        append_number(out, T(""), bytes[0]);
+        append_number(out, T("."), bytes[1]);
+        append_number(out, T("."), bytes[2]);
+        append_number(out, T("."), bytes[3]);
+        return;
+    }
+    if (client->len > 0 && address_family(client) != AF_UNIX)
+        address_format_ip(client, ip);
     append_or_dash(out, text_of(ip), sizeof(ip));
 }
 
-static void line_combined(struct buffer *out, const struct http_record *record,
-                          const struct http_request *request, int64_t wall_ms)
+/* The time is made once per second. */
+static void append_log_time(struct buffer *out, struct web_access_clock *clock, int64_t wall_ms)
 {
-    char time[CLOCK_LOG_SIZE];
-    clock_format_log(wall_ms / 1000, time);
-    append_client(out, request);
-    buffer_print(out, " - - [%s] \"", time);
+    if (clock->second != wall_ms / 1000 || clock->text[0] == '\0') {
+        clock->second = wall_ms / 1000;
+        clock_format_log(clock->second, clock->text);
+    }
+    buffer_append(out, text_of(clock->text));
+}
+
+static void line_combined(struct buffer *out, const struct http_record *record,
+                          const struct http_request *request)
+{
+    buffer_append(out, T("] \""));
     append_or_dash(out, request->method_text, METHOD_MAX);
     buffer_append_byte(out, ' ');
     append_or_dash(out, request->target, TARGET_MAX);
-    buffer_print(out, " HTTP/1.%d\" %d %lld \"", request->minor_version, record->status,
-                 (long long)record->body_sent_bytes);
+    append_number(out, T(" HTTP/1."), request->minor_version);
+    append_number(out, T("\" "), record->status);
+    append_number(out, T(" "), record->body_sent_bytes);
+    buffer_append(out, T(" \""));
     append_or_dash(out, http_headers_value(&request->headers, FIELD_REFERER), REFERER_MAX);
     buffer_append(out, T("\" \""));
     append_or_dash(out, http_headers_value(&request->headers, FIELD_USER_AGENT), AGENT_MAX);
@@ -74,8 +106,9 @@ static void line_combined(struct buffer *out, const struct http_record *record,
     append_or_dash(out, text_of(request->id), sizeof(request->id));
     buffer_append(out, T(" by=\""));
     append_or_dash(out, record->answered_by, BY_MAX);
-    buffer_print(out, "\" total_us=%lld wait_us=%lld work_us=%lld", (long long)record->total_us,
-                 (long long)record->wait_us, (long long)record->work_us);
+    append_number(out, T("\" total_us="), record->total_us);
+    append_number(out, T(" wait_us="), record->wait_us);
+    append_number(out, T(" work_us="), record->work_us);
     if (record->failure != NULL) {
         buffer_append(out, T(" failure=\""));
         append_escaped(out, text_of(record->failure), FAILURE_MAX);
@@ -86,7 +119,9 @@ static void line_combined(struct buffer *out, const struct http_record *record,
 /* "name":"value", cut at max bytes of escaped text. */
 static void append_member(struct buffer *out, const char *name, struct text value, size_t max)
 {
-    buffer_print(out, ",\"%s\":\"", name);
+    buffer_append(out, T(",\""));
+    buffer_append(out, text_of(name));
+    buffer_append(out, T("\":\""));
     size_t start = out->len;
     size_t fits = value.len < max ? value.len : max;
     /* escapes make up to six bytes of one: shorten until it fits, then it is whole characters */
@@ -101,26 +136,23 @@ static void append_member(struct buffer *out, const char *name, struct text valu
 }
 
 static void line_json(struct buffer *out, const struct http_record *record,
-                      const struct http_request *request, int64_t wall_ms)
+                      const struct http_request *request)
 {
-    char time[CLOCK_ISO_SIZE], ip[ADDRESS_TEXT_SIZE] = "";
-    clock_format_iso(wall_ms, time);
-    if (request->client.len > 0 && address_family(&request->client) != AF_UNIX)
-        address_format_ip(&request->client, ip);
-    buffer_print(out, "{\"time\":\"%s\"", time);
+    buffer_append(out, T("\",\"client\":\""));
+    append_ip(out, &request->client);
+    buffer_append_byte(out, '"');
     append_member(out, "id", text_of(request->id), sizeof(request->id));
-    append_member(out, "client", text_of(ip), sizeof(ip));
     append_member(out, "method", request->method_text, METHOD_MAX);
     append_member(out, "host", request->host, HOST_MAX);
     append_member(out, "target", request->target, TARGET_MAX);
-    buffer_print(out, ",\"protocol\":\"HTTP/1.%d\",\"status\":%d", request->minor_version,
-                 record->status);
-    buffer_print(out, ",\"received_bytes\":%lld,\"sent_bytes\":%lld,\"body_bytes\":%lld",
-                 (long long)record->received_bytes, (long long)record->sent_bytes,
-                 (long long)record->body_sent_bytes);
-    buffer_print(out, ",\"total_us\":%lld,\"wait_us\":%lld,\"work_us\":%lld",
-                 (long long)record->total_us, (long long)record->wait_us,
-                 (long long)record->work_us);
+    append_number(out, T(",\"protocol\":\"HTTP/1."), request->minor_version);
+    append_number(out, T("\",\"status\":"), record->status);
+    append_number(out, T(",\"received_bytes\":"), record->received_bytes);
+    append_number(out, T(",\"sent_bytes\":"), record->sent_bytes);
+    append_number(out, T(",\"body_bytes\":"), record->body_sent_bytes);
+    append_number(out, T(",\"total_us\":"), record->total_us);
+    append_number(out, T(",\"wait_us\":"), record->wait_us);
+    append_number(out, T(",\"work_us\":"), record->work_us);
     append_member(out, "by", record->answered_by, BY_MAX);
     append_member(out, "referer", http_headers_value(&request->headers, FIELD_REFERER),
                   REFERER_MAX);
@@ -130,16 +162,23 @@ static void line_json(struct buffer *out, const struct http_record *record,
     buffer_append_byte(out, '}');
 }
 
-void web_access_line(struct buffer *out, enum site_access_log form,
+void web_access_line(struct buffer *out, struct web_access_clock *clock, enum site_access_log form,
                      const struct http_record *record, int64_t wall_ms)
 {
     const struct http_request *request = record->request != NULL ? record->request : &nothing;
+    char time[CLOCK_ISO_SIZE];
     switch (form) {
     case ACCESS_LOG_COMBINED:
-        line_combined(out, record, request, wall_ms);
+        append_ip(out, &request->client);
+        buffer_append(out, T(" - - ["));
+        append_log_time(out, clock, wall_ms);
+        line_combined(out, record, request);
         break;
     case ACCESS_LOG_JSON:
-        line_json(out, record, request, wall_ms);
+        clock_format_iso(wall_ms, time);
+        buffer_append(out, T("{\"time\":\""));
+        buffer_append(out, text_of(time));
+        line_json(out, record, request);
         break;
     case ACCESS_LOG_OFF:
         return;

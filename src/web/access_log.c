@@ -23,6 +23,7 @@ struct web_access_log {
     struct loop_timer timer;
     int fd;
     struct buffer lines;
+    struct web_access_clock clock;
     int64_t dropped;
 };
 
@@ -107,7 +108,7 @@ void web_access_log_add(struct web_access_log *log, enum site_access_log form,
         log->dropped++;
         return;
     }
-    web_access_line(&log->lines, form, record, clock_wall_ms());
+    web_access_line(&log->lines, &log->clock, form, record, clock_wall_ms());
     if (log->lines.failed || log->lines.len - before > ACCESS_LINE_MAX) {
         log->lines.len = before;
         log->lines.failed = false;

@@ -11,6 +11,7 @@
  * json: one object per line with the same facts.
  */
 
+#include "core/clock.h"
 #include "http/http.h"
 #include "site/site.h"
 
@@ -18,9 +19,15 @@
  * lines of several processes cannot mix. */
 enum { ACCESS_LINE_MAX = 4096 };
 
+/* The time of the last line, in words; zeroed at first. */
+struct web_access_clock {
+    int64_t second;
+    char text[CLOCK_LOG_SIZE];
+};
+
 /* Writes the line of a finished exchange. Pure. Outside text is cut and escaped, so that it can
  * neither forge nor break a line. */
-void web_access_line(struct buffer *out, enum site_access_log form,
+void web_access_line(struct buffer *out, struct web_access_clock *clock, enum site_access_log form,
                      const struct http_record *record, int64_t wall_ms);
 
 struct web_access_log;

@@ -42,7 +42,8 @@ TEST(web_access_line_combined)
         .answered_by = T("app guestbook"),
     };
     AUTO(buffer_done) struct buffer out = buffer_of(65536);
-    web_access_line(&out, ACCESS_LOG_COMBINED, &record, 1795256809123);
+    struct web_access_clock clock = { 0 };
+    web_access_line(&out, &clock, ACCESS_LOG_COMBINED, &record, 1795256809123);
     struct text want =
         T("192.0.2.7 - - [21/Nov/2026:10:26:49 +0000] "
           "\"GET /a?b=\\x22\\x0a1.2.3.4 - - forged HTTP/1.1\" 200 512 \"http://a/\\x22x\\x22\" "
@@ -59,7 +60,8 @@ TEST(web_access_line_json_is_json)
         .request = &request, .status = 499, .answered_by = T("static"), .failure = "client closed"
     };
     AUTO(buffer_done) struct buffer out = buffer_of(65536);
-    web_access_line(&out, ACCESS_LOG_JSON, &record, 1795256809123);
+    struct web_access_clock clock = { 0 };
+    web_access_line(&out, &clock, ACCESS_LOG_JSON, &record, 1795256809123);
     json_error_t error;
     json_t *json = json_loadb(out.data, out.len, 0, &error);
     REQUIRE(json != NULL, "%s: %.*s", error.text, FMT(buffer_text(&out)));
@@ -94,7 +96,8 @@ static void long_line_check(enum site_access_log form, char byte)
     record.received_bytes = record.sent_bytes = record.body_sent_bytes = INT64_MAX;
     record.failure = "an unusual failure with many words in its text";
     AUTO(buffer_done) struct buffer out = buffer_of(65536);
-    web_access_line(&out, form, &record, 1795256809123);
+    struct web_access_clock clock = { 0 };
+    web_access_line(&out, &clock, form, &record, 1795256809123);
     CHECK(out.len > 0 && out.len <= ACCESS_LINE_MAX, "%zu bytes of %02x", out.len, byte);
     CHECK(out.data[out.len - 1] == '\n', "ends with a newline");
     CHECK(memchr(out.data, '\n', out.len - 1) == NULL, "is one line");
@@ -114,7 +117,8 @@ TEST(web_access_line_of_nothing)
 {
     struct http_record record = { .status = 400 };
     AUTO(buffer_done) struct buffer out = buffer_of(65536);
-    web_access_line(&out, ACCESS_LOG_COMBINED, &record, 0);
+    struct web_access_clock clock = { 0 };
+    web_access_line(&out, &clock, ACCESS_LOG_COMBINED, &record, 0);
     CHECK(text_starts_with(buffer_text(&out), T("- - - [01/Jan/1970:00:00:00 +0000] \"- - HTTP/")),
           "%.*s", FMT(buffer_text(&out)));
 }

@@ -184,6 +184,7 @@ static bool file_load(struct web_file *file)
     if (!body_open(file, ENCODING_IDENTITY, body))
         return false;
     file->modified_s = body->identity.modified_ns / 1000000000;
+    clock_format_http(file->modified_s, file->modified);
     bool is_same = identity_equal(&before, &body->identity);
     for (int i = ENCODING_IDENTITY + 1; i < ENCODING_COUNT; i++) {
         file->bodies[i].is_checked = false;

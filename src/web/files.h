@@ -7,6 +7,7 @@
  * at most once a second and never answers older than that.
  */
 
+#include "core/clock.h"
 #include "core/list.h"
 #include "web/encoding.h"
 
@@ -40,6 +41,7 @@ struct web_file {
     struct text type;
     bool is_compressible;
     int64_t modified_s;
+    char modified[CLOCK_HTTP_SIZE];         /* the same for Last-Modified */
     struct web_body bodies[ENCODING_COUNT]; /* [ENCODING_IDENTITY] is the file itself */
 };
 

@@ -26,7 +26,7 @@ struct sending {
     bool uses_filter;
     bool has_range;
     struct text etag;
-    char modified[CLOCK_HTTP_SIZE];
+    struct text modified;
 };
 
 static void choose_sibling(struct sending *s, const struct web_encodings *accepted)
@@ -74,15 +74,19 @@ static void validators_make(struct sending *s)
     if (s->uses_filter)
         s->etag = arena_print(arena, "W/%s", s->body->etag);
     int64_t now_s = loop_wall_s(http_exchange_loop(s->exchange));
-    /* RFC 9110 8.8.2.1: never later than Date */
-    clock_format_http(s->file->modified_s < now_s ? s->file->modified_s : now_s, s->modified);
+    s->modified = text_of(s->file->modified);
+    if (s->file->modified_s > now_s) { /* RFC 9110 8.8.2.1: never later than Date */
+        char now[CLOCK_HTTP_SIZE];
+        clock_format_http(now_s, now);
+        s->modified = arena_copy(arena, text_of(now));
+    }
 }
 
 /* The headers that 200, 206 and 304 share (RFC 9110 15.4.5). */
 static void headers_common(struct sending *s)
 {
     http_response_header(s->exchange, FIELD_ETAG, s->etag);
-    http_response_header(s->exchange, FIELD_LAST_MODIFIED, text_of(s->modified));
+    http_response_header(s->exchange, FIELD_LAST_MODIFIED, s->modified);
     if (s->is_negotiable)
         http_response_header(s->exchange, FIELD_VARY, T("Accept-Encoding"));
 }
