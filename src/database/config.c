@@ -94,7 +94,8 @@ void database_write_options(struct buffer *out, const struct site_database *data
                      (long long)database->port);
     else
         buffer_append(out, T("skip_networking = ON\n"));
-    buffer_append(out, T("skip_name_resolve = ON\n"
+    buffer_append(out, T("silent_startup = ON\n" /* warnings and errors only */
+                         "skip_name_resolve = ON\n"
                          "local_infile = OFF\n"
                          "symbolic_links = OFF\n"
                          "skip_log_bin\n"

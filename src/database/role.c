@@ -74,9 +74,12 @@ static enum err become_mariadbd(struct process *self, struct arena *arena, struc
         return err;
     if (database_password(generation, password) != OK)
         return fail(why, ERR_MISSING, "the parent gave no password");
+    char own_address[ADDRESS_TEXT_SIZE];
+    struct text listen = generation->site->listen.address;
+    address_format_ip(&generation->server->address, own_address);
     struct database_start start = { .place = &place,
                                     .database = &generation->site->database,
-                                    .listen = generation->site->listen.address,
+                                    .listen = text_is_empty(listen) ? text_of(own_address) : listen,
                                     .password = text_of(password),
                                     .note = note,
                                     .owner = self };

@@ -36,7 +36,8 @@ static enum err find_password(const struct generation *generation, const char *p
                               char out[DATABASE_PASSWORD_LIMIT + 1], struct why *why)
 {
     struct text found;
-    enum err err = sys_read_file(path, 4096, &found, why);
+    struct why no_file = { "" };
+    enum err err = sys_read_file(path, 4096, &found, &no_file);
     if (err == OK) {
         struct text password = found;
         while (password.len > 0 && strchr("\r\n", password.data[password.len - 1]) != NULL)
@@ -48,7 +49,7 @@ static enum err find_password(const struct generation *generation, const char *p
         return err;
     }
     if (err != ERR_NOT_FOUND)
-        return err;
+        return fail(why, err, "%s", no_file.text);
     if (generation->previous == NULL || database_password(generation->previous, out) != OK)
         sys_random_hex(out, DATABASE_PASSWORD_LIMIT + 1, PASSWORD_BYTES);
     return sys_replace_file(path, text_of(out), 0600, (uid_t)-1, (gid_t)-1, why);

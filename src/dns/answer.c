@@ -296,14 +296,15 @@ struct dns_reply dns_answer(const struct dns_zone *zone, struct text packet, boo
         query.counts[i] = read_u16(&reader);
     if (reader.bad || (query.flags & FLAG_QR) != 0)
         return (struct dns_reply){ DNS_SILENCE, 0 };
-    if ((query.flags & OPCODE_MASK) != 0)
-        return write_error(&query, DNS_NOTIMP, out);
-    if (!read_question(&reader, &query) || !read_records(&reader, &query) ||
-        query.type == DNS_TYPE_OPT) {
+    bool is_whole = read_question(&reader, &query) && read_records(&reader, &query);
+    if (!is_whole) {
         query.question.len = 0;
         query.has_opt = false;
-        return write_error(&query, DNS_FORMERR, out);
     }
+    if ((query.flags & OPCODE_MASK) != 0)
+        return write_error(&query, DNS_NOTIMP, out);
+    if (!is_whole || query.type == DNS_TYPE_OPT)
+        return write_error(&query, DNS_FORMERR, out);
     if (query.has_opt && query.opt_version > 0)
         return write_error(&query, DNS_BADVERS, out);
     ssize_t apex_label = find_apex(zone, &query);

@@ -283,7 +283,7 @@ TEST(dns_answers_from_the_zone)
         { "", 2, "5:  | | |" },
         { "xfoobar.com", 1, "5: xfoobar.com. | | |" },
         { "www.foobar.com", 252, "5: www.foobar.com. | | |" }, /* AXFR */
-        { "www.foobar.com", 41, "1: | | |" },
+        { "www.foobar.com", 41, "1: www.foobar.com. | | |" },
     };
     struct dns_zone *zone = zone_of(site_text);
     REQUIRE(zone != NULL, "the zone");
@@ -318,9 +318,12 @@ TEST(dns_flags_and_edns_follow_the_query)
           "0: web-01.foobar.com. | | | opt(1232,01000000)" },
         { "CH is refused", { .class = 3 }, "5: web-01.foobar.com. | | |" },
         { "ANY class is refused", { .class = 255 }, "5: web-01.foobar.com. | | |" },
-        { "NOTIFY", { .flags = 0x2000 }, "4: | | |" },
-        { "UPDATE", { .flags = 0x2800 }, "4: | | |" },
-        { "status", { .flags = 0x1000 }, "4: | | |" },
+        { "NOTIFY", { .flags = 0x2000 }, "4: web-01.foobar.com. | | |" },
+        { "UPDATE", { .flags = 0x2800 }, "4: web-01.foobar.com. | | |" },
+        { "NOTIFY with EDNS",
+          { .flags = 0x2000, .has_opt = true, .opt_size = 512 },
+          "4: web-01.foobar.com. | | | opt(1232,00000000)" },
+        { "status", { .flags = 0x1000 }, "4: web-01.foobar.com. | | |" },
     };
     struct dns_zone *zone = zone_of(site_text);
     REQUIRE(zone != NULL, "the zone");
