@@ -235,6 +235,24 @@ static enum err end_leftovers(const char *path, struct why *why)
     return OK;
 }
 
+/* The lock of a killed parent may be held for a moment by a child that it was just starting. */
+static bool lock_soon(int fd, char *pid, size_t size)
+{
+    uint64_t holder = 0;
+    for (int i = 0; i < 100; i++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+            return true;
+        ssize_t len = sys_pread(fd, pid, size - 1, 0);
+        pid[len > 0 ? len : 0] = '\0';
+        pid[strcspn(pid, "\n")] = '\0';
+        if (text_to_uint(text_of(pid), INT32_MAX, &holder) &&
+            process_start_ticks((pid_t)holder) != 0)
+            return false;
+        clock_sleep_ms(20);
+    }
+    return false;
+}
+
 static enum err take_lock(struct state_folder *folder, struct why *why)
 {
     char path[STATE_PATH_SIZE], pid[32] = "";
@@ -242,9 +260,7 @@ static enum err take_lock(struct state_folder *folder, struct why *why)
     folder->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (folder->lock < 0)
         return fail(why, ERR_SYSTEM, "cannot open '%s': %s", path, strerror(errno));
-    if (flock(folder->lock, LOCK_EX | LOCK_NB) != 0) {
-        ssize_t len = sys_pread(folder->lock, pid, sizeof(pid) - 1, 0);
-        pid[len > 0 ? strcspn(pid, "\n") : 0] = '\0';
+    if (!lock_soon(folder->lock, pid, sizeof(pid))) {
         return fail(why, ERR_BUSY,
                     "this site already runs here as process %s: `trilith status` shows it, "
                     "`trilith stop` ends it",
