@@ -8,6 +8,7 @@
 
 struct compress_filter {
     struct http_filter filter;
+    struct web_compressors *pool;
     struct web_compressor *compressor;
     struct buffer out; /* of one piece */
     bool flushes;      /* after every piece */
@@ -62,7 +63,7 @@ static void etag_weaken(struct http_exchange *exchange)
 static void compress_done(void *filter)
 {
     struct compress_filter *self = filter;
-    web_compressor_free(self->compressor);
+    web_compressors_give(self->pool, self->compressor);
     buffer_done(&self->out);
 }
 
@@ -96,7 +97,7 @@ static bool compress_start(struct compress_filter *self, struct http_exchange *e
                            enum web_encoding encoding)
 {
     self->out = buffer_of(OUT_LIMIT);
-    self->compressor = web_compressor_new(encoding, false);
+    self->compressor = web_compressors_take(self->pool, encoding, http_response_length(exchange));
     if (self->compressor == NULL)
         return false;
     if (arena_defer(http_exchange_arena(exchange), compress_done, self)) {
@@ -129,11 +130,12 @@ static void compress_head(struct http_filter *filter, struct http_exchange *exch
     etag_weaken(exchange);
 }
 
-void web_compress_attach(struct http_exchange *exchange)
+void web_compress_attach(struct http_exchange *exchange, struct web_compressors *pool)
 {
     struct compress_filter *self = ARENA_NEW(http_exchange_arena(exchange), struct compress_filter);
     if (self == NULL)
         return;
+    self->pool = pool;
     self->filter.head = compress_head;
     http_filter_add(exchange, &self->filter);
 }

@@ -68,12 +68,13 @@ static size_t expand(enum web_encoding encoding, struct text in, char *out, size
     return encoding == ENCODING_BR ? unbrotli(in, out, size) : unzstd(in, out, size);
 }
 
-static void round_trip(enum web_encoding encoding, size_t piece, enum web_compressor_end between)
+static void round_trip(enum web_encoding encoding, size_t piece, enum web_compressor_end between,
+                       int64_t length)
 {
     AUTO(memory_drop) char *body = body_new();
     AUTO(memory_drop) char *back = memory_new(BODY_LEN + 1);
     AUTO(buffer_done) struct buffer out = buffer_of(1 << 20);
-    struct web_compressor *compressor = web_compressor_new(encoding, false);
+    struct web_compressor *compressor = web_compressor_new(encoding, false, length);
     REQUIRE(compressor != NULL, "new");
     for (size_t at = 0; at < BODY_LEN; at += piece) {
         size_t len = BODY_LEN - at < piece ? BODY_LEN - at : piece;
@@ -94,9 +95,9 @@ static void round_trip(enum web_encoding encoding, size_t piece, enum web_compre
 TEST(web_compressor_round_trips)
 {
     for (int encoding = ENCODING_BR; encoding < ENCODING_COUNT; encoding++) {
-        round_trip((enum web_encoding)encoding, BODY_LEN, COMPRESSOR_MORE);
-        round_trip((enum web_encoding)encoding, 777, COMPRESSOR_MORE);
-        round_trip((enum web_encoding)encoding, 9973, COMPRESSOR_FLUSH);
+        round_trip((enum web_encoding)encoding, BODY_LEN, COMPRESSOR_MORE, BODY_LEN);
+        round_trip((enum web_encoding)encoding, 777, COMPRESSOR_MORE, -1);
+        round_trip((enum web_encoding)encoding, 9973, COMPRESSOR_FLUSH, -1);
     }
 }
 
@@ -122,4 +123,31 @@ TEST(web_compress_chooses)
     CHECK(web_compress_choose(&all, T("text/html"), 1LL << 40) == ENCODING_IDENTITY, "huge");
     CHECK(web_compress_choose(&all, T("image/png"), 5000) == ENCODING_IDENTITY, "picture");
     CHECK(web_compress_choose(&none, T("text/html"), 5000) == ENCODING_IDENTITY, "not asked");
+}
+
+TEST(web_compressors_are_used_again)
+{
+    AUTO(memory_drop) char *body = body_new();
+    AUTO(memory_drop) char *back = memory_new(BODY_LEN + 1);
+    struct web_compressors *pool = web_compressors_new();
+    for (int encoding = ENCODING_BR; encoding < ENCODING_COUNT; encoding++) {
+        struct web_compressor *last = NULL;
+        for (size_t len = 1; len < BODY_LEN; len *= 9) {
+            AUTO(buffer_done) struct buffer out = buffer_of(1 << 20);
+            struct web_compressor *one =
+                web_compressors_take(pool, (enum web_encoding)encoding, (int64_t)len);
+            CHECK(last == NULL || one == last, "the same again");
+            /* the first is left in the middle of a body, as when a client goes away */
+            enum web_compressor_end end = last == NULL ? COMPRESSOR_MORE : COMPRESSOR_END;
+            CHECK(web_compressor_run(one, text_from(body, len), end, take, &out), "run");
+            if (last != NULL)
+                CHECK(expand((enum web_encoding)encoding, buffer_text(&out), back, BODY_LEN + 1) ==
+                              len &&
+                          memcmp(back, body, len) == 0,
+                      "coding %d, %zu bytes", encoding, len);
+            web_compressors_give(pool, one);
+            last = one;
+        }
+    }
+    web_compressors_free(pool);
 }

@@ -10,13 +10,33 @@
 #include <zstd.h>
 
 struct web_compressor {
+    struct web_compressor *next; /* in a pool */
     enum web_encoding encoding;
     z_stream gzip;
     BrotliEncoderState *br;
     ZSTD_CCtx *zstd;
 };
 
-enum { OUT_SIZE = 16384, WINDOW_LOG = 18 };
+struct web_compressors {
+    struct web_compressor *idle[ENCODING_COUNT];
+    size_t count[ENCODING_COUNT];
+};
+
+enum {
+    OUT_SIZE = 16384,
+    WINDOW_LOG = 18,
+    WINDOW_LOG_MIN = 12,
+    IDLE_LIMIT = 16, /* of a coding; as many as usually run between two turns of the loop */
+};
+
+/* The window that holds a body of that length. */
+static int window_log(int64_t length)
+{
+    int log = WINDOW_LOG_MIN;
+    while (log < WINDOW_LOG && (length < 0 || (1LL << log) < length))
+        log++;
+    return log;
+}
 
 static bool gzip_start(struct web_compressor *compressor, bool is_thorough)
 {
@@ -25,34 +45,44 @@ static bool gzip_start(struct web_compressor *compressor, bool is_thorough)
                         WINDOW_BITS + GZIP_FRAME, MEMORY_LEVEL, Z_DEFAULT_STRATEGY) == Z_OK;
 }
 
-static bool br_start(struct web_compressor *compressor, bool is_thorough)
+static bool br_start(struct web_compressor *compressor, bool is_thorough, int64_t length)
 {
+    BrotliEncoderDestroyInstance(compressor->br);
     compressor->br = BrotliEncoderCreateInstance(NULL, NULL, NULL);
-    return compressor->br != NULL &&
-           BrotliEncoderSetParameter(compressor->br, BROTLI_PARAM_QUALITY, is_thorough ? 6 : 4) &&
-           BrotliEncoderSetParameter(compressor->br, BROTLI_PARAM_LGWIN, WINDOW_LOG);
-}
-
-static bool zstd_start(struct web_compressor *compressor, bool is_thorough)
-{
-    compressor->zstd = ZSTD_createCCtx();
-    if (compressor->zstd == NULL)
+    BrotliEncoderState *br = compressor->br;
+    if (br == NULL)
         return false;
-    size_t level =
-        ZSTD_CCtx_setParameter(compressor->zstd, ZSTD_c_compressionLevel, is_thorough ? 8 : 3);
-    size_t window = ZSTD_CCtx_setParameter(compressor->zstd, ZSTD_c_windowLog, WINDOW_LOG);
-    return !ZSTD_isError(level) && !ZSTD_isError(window);
+    uint32_t hint = length > 0 ? (uint32_t)length : 0;
+    return BrotliEncoderSetParameter(br, BROTLI_PARAM_QUALITY, is_thorough ? 6 : 4) &&
+           BrotliEncoderSetParameter(br, BROTLI_PARAM_LGWIN, (uint32_t)window_log(length)) &&
+           BrotliEncoderSetParameter(br, BROTLI_PARAM_SIZE_HINT, hint);
 }
 
-static bool compressor_start(struct web_compressor *compressor, bool is_thorough)
+static bool zstd_start(struct web_compressor *compressor, bool is_thorough, int64_t length)
+{
+    ZSTD_CCtx *zstd = compressor->zstd != NULL ? compressor->zstd : ZSTD_createCCtx();
+    compressor->zstd = zstd;
+    if (zstd == NULL)
+        return false;
+    return !ZSTD_isError(ZSTD_CCtx_reset(zstd, ZSTD_reset_session_and_parameters)) &&
+           !ZSTD_isError(
+               ZSTD_CCtx_setParameter(zstd, ZSTD_c_compressionLevel, is_thorough ? 8 : 3)) &&
+           !ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_windowLog, window_log(length))) &&
+           !ZSTD_isError(ZSTD_CCtx_setPledgedSrcSize(zstd, length >= 0 ? (unsigned long long)length
+                                                                       : ZSTD_CONTENTSIZE_UNKNOWN));
+}
+
+static bool compressor_start(struct web_compressor *compressor, bool is_thorough, bool is_used,
+                             int64_t length)
 {
     switch (compressor->encoding) {
     case ENCODING_GZIP:
-        return gzip_start(compressor, is_thorough);
+        return is_used ? deflateReset(&compressor->gzip) == Z_OK
+                       : gzip_start(compressor, is_thorough);
     case ENCODING_BR:
-        return br_start(compressor, is_thorough);
+        return br_start(compressor, is_thorough, length);
     case ENCODING_ZSTD:
-        return zstd_start(compressor, is_thorough);
+        return zstd_start(compressor, is_thorough, length);
     case ENCODING_IDENTITY:
     case ENCODING_COUNT:
         break;
@@ -60,11 +90,12 @@ static bool compressor_start(struct web_compressor *compressor, bool is_thorough
     return false;
 }
 
-struct web_compressor *web_compressor_new(enum web_encoding encoding, bool is_thorough)
+struct web_compressor *web_compressor_new(enum web_encoding encoding, bool is_thorough,
+                                          int64_t length)
 {
     struct web_compressor *compressor = NEW(struct web_compressor);
     compressor->encoding = encoding;
-    if (compressor_start(compressor, is_thorough))
+    if (compressor_start(compressor, is_thorough, false, length))
         return compressor;
     web_compressor_free(compressor);
     return NULL;
@@ -76,10 +107,54 @@ void web_compressor_free(struct web_compressor *compressor)
         return;
     if (compressor->encoding == ENCODING_GZIP)
         deflateEnd(&compressor->gzip);
-    if (compressor->br != NULL)
-        BrotliEncoderDestroyInstance(compressor->br);
+    BrotliEncoderDestroyInstance(compressor->br);
     ZSTD_freeCCtx(compressor->zstd);
     memory_free(compressor);
+}
+
+struct web_compressors *web_compressors_new(void)
+{
+    return NEW(struct web_compressors);
+}
+
+void web_compressors_free(struct web_compressors *pool)
+{
+    for (int i = 0; pool != NULL && i < ENCODING_COUNT; i++) {
+        while (pool->idle[i] != NULL) {
+            struct web_compressor *compressor = pool->idle[i];
+            pool->idle[i] = compressor->next;
+            web_compressor_free(compressor);
+        }
+    }
+    memory_free(pool);
+}
+
+struct web_compressor *web_compressors_take(struct web_compressors *pool,
+                                            enum web_encoding encoding, int64_t length)
+{
+    struct web_compressor *compressor = pool->idle[encoding];
+    if (compressor == NULL)
+        return web_compressor_new(encoding, false, length);
+    pool->idle[encoding] = compressor->next;
+    pool->count[encoding]--;
+    if (compressor_start(compressor, false, true, length))
+        return compressor;
+    web_compressor_free(compressor);
+    return NULL;
+}
+
+void web_compressors_give(struct web_compressors *pool, struct web_compressor *compressor)
+{
+    if (compressor == NULL)
+        return;
+    enum web_encoding encoding = compressor->encoding;
+    if (pool->count[encoding] >= IDLE_LIMIT) {
+        web_compressor_free(compressor);
+        return;
+    }
+    compressor->next = pool->idle[encoding];
+    pool->idle[encoding] = compressor;
+    pool->count[encoding]++;
 }
 
 struct sink {
@@ -179,7 +254,7 @@ static void pass_to_buffer(void *owner, struct text data)
 
 bool web_compress_all(enum web_encoding encoding, struct text body, struct buffer *out)
 {
-    struct web_compressor *compressor = web_compressor_new(encoding, true);
+    struct web_compressor *compressor = web_compressor_new(encoding, true, (int64_t)body.len);
     if (compressor == NULL)
         return false;
     bool ok = web_compressor_run(compressor, body, COMPRESSOR_END, pass_to_buffer, out);

@@ -52,7 +52,7 @@ static void router_start(struct http_handler *handler, struct http_exchange *exc
     }
     /* static files choose their coding themselves */
     if (route->compress && route->action != ACTION_STATIC)
-        web_compress_attach(exchange);
+        web_compress_attach(exchange, self->compressors);
     struct http_handler *next = self->handlers[route - self->routes];
     next->start(next, exchange);
 }
@@ -82,7 +82,7 @@ static enum err static_make(struct web_generation *self, const struct site_route
     if (folder < 0)
         return fail(why, ERR_MISSING, "folder '%.*s' was not opened for this process",
                     FMT(route->folder));
-    *handler_out = web_static_new(self->arena, route, folder, self->files);
+    *handler_out = web_static_new(self->arena, route, folder, self->files, self->compressors);
     return *handler_out != NULL ? OK : fail(why, ERR_LIMIT, "too many routes");
 }
 
@@ -164,6 +164,7 @@ enum err web_generation_new(struct loop *loop, struct process *process, struct g
     self->handler = (struct http_handler){ .name = "router", .start = router_start };
     self->routes = source->site->routes;
     self->files = web_files_new(FILE_MEMORY);
+    self->compressors = web_compressors_new();
     struct web_setup *setup = ARENA_NEW(self->arena, struct web_setup);
     *setup = (struct web_setup){ loop, source, process, self->arena };
     enum err err = web_pages_load(&self->pages, source, self->arena, why);
@@ -188,6 +189,7 @@ void web_generation_free(struct web_generation *generation)
         if (generation->frees[i] != NULL)
             generation->frees[i](generation->handlers[i]);
     web_files_free(generation->files);
+    web_compressors_free(generation->compressors);
     arena_free(generation->arena);
     generation_free(generation->source);
     memory_free(generation);

@@ -3,6 +3,7 @@
 
 /* One configuration generation as the edge uses it: router, handlers, pages, http_config. */
 
+#include "web/compress.h"
 #include "web/files.h"
 #include "web/page.h"
 #include "web/web.h"
@@ -17,6 +18,7 @@ struct web_generation {
     struct http_handler **handlers; /* of each route */
     void (**frees)(struct http_handler *);
     struct web_files *files;
+    struct web_compressors *compressors;
     struct web_pages pages;
     struct loop_task release;
     void *edge;

@@ -20,6 +20,7 @@ struct sending {
     const struct http_request *request;
     struct web_files *files;
     struct web_file *file;
+    struct web_compressors *pool;
     struct web_body *body;
     enum web_encoding encoding;
     bool is_negotiable;
@@ -119,7 +120,7 @@ static void send_whole(struct sending *s)
     http_response_start(s->exchange, 200, s->body->size);
     headers_body(s, s->file->type);
     if (s->uses_filter)
-        web_compress_attach(s->exchange);
+        web_compress_attach(s->exchange, s->pool);
     send_part(s, (struct web_range){ 0, s->body->size }, true);
 }
 
@@ -201,7 +202,7 @@ static void send_asked(struct sending *s, const struct web_selected *selected)
 }
 
 void web_send_file(struct http_exchange *exchange, struct web_files *files, struct web_file *file,
-                   bool may_compress)
+                   struct web_compressors *pool)
 {
     const struct http_request *request = http_exchange_request(exchange);
     struct sending s = {
@@ -209,7 +210,8 @@ void web_send_file(struct http_exchange *exchange, struct web_files *files, stru
         .request = request,
         .files = files,
         .file = file,
-        .is_negotiable = may_compress && file->is_compressible,
+        .pool = pool,
+        .is_negotiable = pool != NULL && file->is_compressible,
         .has_range = request->method == HTTP_GET &&
                      http_headers_find(&request->headers, FIELD_RANGE) != NULL,
     };

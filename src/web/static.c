@@ -16,6 +16,7 @@ struct web_static {
     struct http_handler handler;
     const struct site_route *route;
     struct web_files *files;
+    struct web_compressors *pool; /* NULL: never compress */
     int folder;
 };
 
@@ -44,7 +45,7 @@ static void find_and_send(struct web_static *self, struct http_exchange *exchang
     if (file == NULL)
         return;
     *error_out = 0;
-    web_send_file(exchange, self->files, file, route->compress);
+    web_send_file(exchange, self->files, file, self->pool);
 }
 
 static void send_listing(struct web_static *self, struct http_exchange *exchange, const char *path)
@@ -121,7 +122,7 @@ static void static_start(struct http_handler *handler, struct http_exchange *exc
 }
 
 struct http_handler *web_static_new(struct arena *arena, const struct site_route *route, int folder,
-                                    struct web_files *files)
+                                    struct web_files *files, struct web_compressors *pool)
 {
     struct web_static *self = ARENA_NEW(arena, struct web_static);
     if (self == NULL)
@@ -130,5 +131,6 @@ struct http_handler *web_static_new(struct arena *arena, const struct site_route
     self->route = route;
     self->folder = folder;
     self->files = files;
+    self->pool = route->compress ? pool : NULL;
     return &self->handler;
 }
