@@ -215,6 +215,8 @@ enum err app_environ_build(const struct http_request *request, struct text mount
     add_server(&table, request);
     add_address(&table, KEY_REMOTE_ADDR, KEY_REMOTE_PORT, &request->client);
     table_add(&table, KEY_REQUEST_ID, text_of(request->id));
+    if (http_headers_find(&request->headers, FIELD_X_REQUEST_ID) == NULL)
+        table_add(&table, KEY_HTTP_X_REQUEST_ID, text_of(request->id));
     add_headers(&table, &request->headers);
     if (table.is_full)
         return ERR_LIMIT;

@@ -35,7 +35,7 @@ MESSAGE = CONFIG["messages"]  # numbers of the message types: ready, failed, ...
 SHORT_LIFE_S = 10  # a worker that lived longer did not die of its start
 BACKOFF_S = (0, 0.1, 0.2, 0.5, 1, 2, 5)  # the first restart comes at once
 GRACE_S = 1  # between the exception in an overdue request and SIGKILL
-STOP_S = 5  # after STOP, for requests that still run
+STOP_S = 3  # after STOP, for requests that still run
 
 
 class RequestTimeout(BaseException):
@@ -460,6 +460,8 @@ class Zygote:
         if not self.is_announced and all(worker.is_ready for worker in self.workers):
             self.is_announced = True
             self.tell_workers()
+            version = ".".join(map(str, sys.version_info[:3]))
+            self.channel.send("note", f"{CONFIG['wsgi']}, Python {version}")
             self.channel.send("ready")
 
     def wait(self):
