@@ -139,8 +139,8 @@ struct http_request {
     struct text query;    /* still encoded, without '?' */
     bool has_query;
     struct text host;      /* lower case, no port, no trailing dot; may be empty (HTTP/1.0) */
-    struct text authority; /* host and port as sent: of the target if it has one, else of Host; pass
-                            * this one on, not the Host header */
+    struct text authority; /* host and port as sent: of the target if it has one, else of Host
+                            * (which is replaced then) */
     struct text scheme;    /* "http" or "https" */
     int minor_version;     /* of HTTP/1 */
     struct http_headers headers;

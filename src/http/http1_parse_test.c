@@ -193,6 +193,7 @@ TEST(http1_head_size_limits)
         { "endless request line", "GET /", 1100, 414 },
         { "endless request line not yet over", "GET /", 900, 0 },
         { "endless header", LINE "X: ", 1100, 431 },
+        { "endless word", "a", 1100, 400 },
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         size_t len = strlen(cases[i].start);
@@ -246,6 +247,8 @@ TEST(http1_request_parts)
         CHECK(text_equal(request.authority, text_of(cases[i].authority)), "%s: authority",
               cases[i].target);
         CHECK(text_equal(request.target, text_of(cases[i].target)), "target");
+        CHECK(text_equal(http_headers_value(&request.headers, FIELD_HOST), request.authority),
+              "%s: Host header", cases[i].target);
         arena_free(arena);
     }
 }

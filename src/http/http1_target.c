@@ -163,6 +163,14 @@ static enum http1_state parse_host(struct arena *arena, struct http_request *req
     return HTTP1_DONE;
 }
 
+/* Whoever looks at the Host header sees the host that counts. */
+static void replace_host(struct http_request *request)
+{
+    for (size_t i = 0; i < request->headers.count; i++)
+        if (request->headers.items[i].field == FIELD_HOST)
+            request->headers.items[i].value = request->authority;
+}
+
 /* "http://host:port" in front of the path: its host wins over the Host header (RFC 9112 3.2.2). */
 static enum http1_state parse_absolute(struct arena *arena, struct http_request *request,
                                        struct text *origin_out, struct http1_problem *problem)
@@ -178,6 +186,7 @@ static enum http1_state parse_absolute(struct arena *arena, struct http_request 
     request->authority = text_from(rest.data, len);
     if (!http1_parse_authority(request->authority, arena, &request->host, &port))
         return http1_refuse(problem, 400, "malformed host in the target");
+    replace_host(request);
     *origin_out = text_skip(rest, len);
     return HTTP1_DONE;
 }

@@ -138,6 +138,16 @@ static void send_continue(struct http_exchange *exchange)
         output_append(&conn->output, &conn->server->chunks, T("HTTP/1.1 100 Continue\r\n\r\n"));
 }
 
+/* Also when a chunk only announces too much. */
+static bool is_too_large(const struct http_exchange *exchange)
+{
+    int64_t limit = exchange->config->limits.body_bytes;
+    const struct http1_body *body = &exchange->body;
+    bool is_announced = body->line_len == 0; /* not inside the line with the chunk's size */
+    return limit > 0 &&
+           (body->received > limit || (is_announced && body->left > limit - body->received));
+}
+
 static enum http1_state decode(struct http_exchange *exchange, struct text *data_out)
 {
     struct connection *conn = exchange->conn;
@@ -150,17 +160,18 @@ static enum http1_state decode(struct http_exchange *exchange, struct text *data
 bool exchange_read_body(struct http_exchange *exchange)
 {
     struct text data;
-    int64_t limit = exchange->config->limits.body_bytes;
     if (exchange->is_complete || (!exchange->wants_body && !exchange->collect.is_on))
         return false;
     if (exchange->expects_continue)
         send_continue(exchange);
-    switch (decode(exchange, &data)) {
+    enum http1_state state = decode(exchange, &data);
+    if (is_too_large(exchange)) {
+        exchange_refuse(exchange, 413, "request body too large");
+        return true;
+    }
+    switch (state) {
     case HTTP1_DATA:
-        if (limit > 0 && exchange->body.received > limit)
-            exchange_refuse(exchange, 413, "request body too large");
-        else
-            deliver(exchange, data, exchange->body.is_done);
+        deliver(exchange, data, exchange->body.is_done);
         return true;
     case HTTP1_DONE:
         deliver(exchange, text_from("", 0), true);
