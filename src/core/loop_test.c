@@ -5,9 +5,12 @@
 #include "core/memory.h"
 #include "core/sys.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <seccomp.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* ---- the wheel alone, with a made-up clock ---- */
@@ -267,6 +270,30 @@ TEST_LOOP(loop_watch_stopped_by_another_is_not_called)
     for (int i = 0; i < 5; i++)
         loop_turn(loop, 1);
     CHECK(at.calls == 1, "%d calls", at.calls);
+}
+
+/* What a container's seccomp profile does. In a child, because it cannot be taken back. */
+TEST(loop_falls_back_to_epoll_where_io_uring_is_refused)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        struct loop *loop = NULL;
+        struct why why;
+        scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+        unsetenv("TRILITH_LOOP");
+        if (filter == NULL ||
+            seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(io_uring_setup), 0) != 0 ||
+            seccomp_load(filter) != 0)
+            _exit(2);
+        if (loop_new(LOOP_URING, &loop, &why) != ERR_UNSUPPORTED)
+            _exit(3);
+        if (loop_new(LOOP_AUTO, &loop, &why) != OK)
+            _exit(4);
+        _exit(strcmp(loop_backend_name(loop), "epoll") == 0 ? 0 : 5);
+    }
+    int status = -1;
+    REQUIRE(child > 0 && waitpid(child, &status, 0) == child, "child");
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", (unsigned)status);
 }
 
 TEST(loop_backend_is_chosen_by_the_environment)
