@@ -2,9 +2,9 @@
 #include "core/test.h"
 #include "process/toy_test.h"
 
-#include "core/clock.h"
 #include "core/memory.h"
 #include "core/sys.h"
+#include "process/privileges.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -61,6 +61,60 @@ TEST(parent_tells_why_a_start_failed)
         CHECK(said_on_stderr(&toy, cases[i].log), "%s: its lines", cases[i].what);
         CHECK(toy_count(&toy, "database start") == toy_count(&toy, "database clean") + (i == 1),
               "%s: clean end", cases[i].what);
+        toy_close(&toy);
+    }
+}
+
+TEST(parent_gives_a_process_what_it_needs_and_no_more)
+{
+    struct toy toy;
+    char line[128];
+    REQUIRE(toy_open(&toy), "folder");
+    if (CHECK(toy_start(&toy, true), "serves")) {
+        CHECK(toy_count(&toy, "web/0 fds 6 ") == 1, "stdio, channel, access log, listener");
+        CHECK(toy_count(&toy, "app/toy fds 5 ") == 1, "stdio, channel, lifeline");
+        CHECK(toy_count(&toy, "database fds 0 1 2 3") == 1, "stdio, and its look at /proc");
+        CHECK(toy_count(&toy, "database environment NOTIFY_SOCKET PATH") +
+                      toy_count(&toy, "database environment LC_CTYPE NOTIFY_SOCKET PATH") ==
+                  1,
+              "no variable of the parent");
+        static const char *const roles[] = { "web", "app", "database" };
+        static const char *const titles[] = { "web/0", "app/toy", "database" };
+        for (size_t i = 0; i < COUNT(roles); i++) {
+            uid_t uid = geteuid() == 0 ? privileges_uid(T("toy.test"), roles[i]) : geteuid();
+            snprintf(line, sizeof(line), "%s start 1 uid %d", titles[i], (int)uid);
+            CHECK(toy_count(&toy, line) == 1, "%s", line);
+        }
+        CHECK(toy_end(&toy, SIGTERM) == 0, "stops");
+    }
+    toy_close(&toy);
+}
+
+TEST(parent_in_the_background_is_ready_when_the_start_returns)
+{
+    for (int is_broken = 0; is_broken < 2; is_broken++) {
+        struct toy toy;
+        REQUIRE(toy_open(&toy), "folder");
+        if (is_broken)
+            toy_tell(&toy, "crash-web", "");
+        fflush(NULL);
+        toy.parent = fork();
+        if (toy.parent == 0) {
+            struct process_options options = { .site_path = toy.site,
+                                               .state = toy.state,
+                                               .background = true };
+            if (freopen("/dev/null", "w", stdout) == NULL ||
+                freopen("/dev/null", "w", stderr) == NULL)
+                _exit(9);
+            _exit(process_parent(&options, toy_roles));
+        }
+        CHECK(toy_wait(&toy) == is_broken, "says how it went");
+        CHECK(toy_is(&toy, "", "state", "serving") == !is_broken, "at that moment");
+        if (!is_broken) {
+            json_t *answer = toy_ask(&toy, "stop");
+            CHECK(json_is_true(json_object_get(answer, "ok")), "stops");
+            json_decref(answer);
+        }
         toy_close(&toy);
     }
 }

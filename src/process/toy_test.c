@@ -41,6 +41,14 @@ static void note(const struct process *self, const char *what, uint64_t generati
         _exit(99);
 }
 
+static void note_fds(const struct process *self)
+{
+    uint64_t count = 0;
+    for (int fd = 0; fd < 1000; fd++)
+        count += fcntl(fd, F_GETFD) >= 0;
+    note(self, "fds", count);
+}
+
 static size_t two(const struct generation *generation)
 {
     return (size_t)generation->site->web.workers;
@@ -165,6 +173,7 @@ static int web_run(struct process *self)
 {
     struct web web = { .self = self, .live = self->first, .is_committed = self->is_replay };
     note(self, self->is_replay ? "replay" : "start", self->first->number);
+    note_fds(self);
     metrics_add(&self->metrics->requests, 1);
     metrics_set(&self->metrics->connections_open, 1);
     log_info("web", "hello from the toy");
@@ -210,6 +219,7 @@ static int app_run(struct process *self)
     struct generation *config;
     struct why why;
     note(self, "start", self->first->number);
+    note_fds(self);
     if (is_told("crash", self->title)) {
         fprintf(stderr, "Traceback (most recent call last):\n  File \"toy.py\", line 1\n"
                         "ToyError: told to crash\n");
