@@ -56,7 +56,7 @@ bool value_text(struct reading *reading, const struct node *node, const struct p
         return false;
     if (node_is_null(node) || text_is_empty(node->value)) {
         mistakes_add(reading->mistakes, node->place, path,
-                     "the value is empty; write one or remove the key");
+                     "the value is empty; write one, or remove the key if it is not needed");
         return false;
     }
     *out = node->value;
@@ -80,14 +80,31 @@ static bool parse_number(struct text text, enum field_kind kind, int64_t *out)
     return true;
 }
 
-static const char *number_form(enum field_kind kind)
+/* What a number of that kind is called, and what a text is that is none. */
+static const char *number_name(enum field_kind kind)
 {
+    if (kind == FIELD_SIZE)
+        return "a size, like 128 MiB";
+    if (kind == FIELD_TIME || kind == FIELD_SECONDS)
+        return "a duration, like 30s";
+    return "a number";
+}
+
+static const char *number_problem(enum field_kind kind, struct text text)
+{
+    bool is_negative = text_starts_with(text, T("-"));
+    struct text digits = text_skip(text, is_negative ? 1 : 0);
+    bool is_number = !text_is_empty(digits);
+    for (size_t i = 0; i < digits.len; i++)
+        is_number = is_number && digits.data[i] >= '0' && digits.data[i] <= '9';
     if (kind == FIELD_SIZE)
         return "not a size; write a number with a unit, like 64 KiB or 128 MiB";
     if (kind == FIELD_TIME)
         return "not a duration; write a number with a unit, like 250ms, 30s or 1h";
     if (kind == FIELD_SECONDS)
         return "not a duration in whole seconds; write a number with a unit, like 60s or 1h";
+    if (is_number)
+        return is_negative ? "too small" : "too large";
     return "not a whole number";
 }
 
@@ -97,17 +114,18 @@ bool value_number(struct reading *reading, const struct node *node, const struct
     struct text text;
     char word[SHOWN_SIZE], low[32], high[32];
     int64_t value;
-    if (!value_text(reading, node, path, &text))
+    if (!expect_kind(reading, node, path, NODE_SCALAR, number_name(field->kind)) ||
+        !value_text(reading, node, path, &text))
         return false;
     const char *min = format_number(field->kind, field->min, low);
     const char *max = format_number(field->kind, field->max, high);
     if (!parse_number(text, field->kind, &value)) {
         mistakes_add(reading->mistakes, node->place, path, "'%s' is %s; allowed: %s to %s",
-                     shown(text, word), number_form(field->kind), min, max);
+                     shown(text, word), number_problem(field->kind, text), min, max);
         return false;
     }
     if (value < field->min || value > field->max) {
-        mistakes_add(reading->mistakes, node->place, path, "%s is too %s; allowed: %s to %s",
+        mistakes_add(reading->mistakes, node->place, path, "'%s' is too %s; allowed: %s to %s",
                      shown(text, word), value < field->min ? "small" : "large", min, max);
         return false;
     }
@@ -241,6 +259,7 @@ static void add_server(struct reading *reading, const struct node *node, const s
     if (!value_text(reading, node, path, &name))
         return;
     const struct site_server *server = site_server_find(site, name);
+    bool is_shown = reading->mistakes->count < MISTAKES_KEPT;
     for (size_t i = 0; server != NULL && i < on->count; i++) {
         if (on->servers[i] == server) {
             mistakes_add(reading->mistakes, node->place, path, "'%s' is in this list already",
@@ -257,7 +276,7 @@ static void add_server(struct reading *reading, const struct node *node, const s
     struct text *names = memory_new_array(site->server_count + 1, sizeof(*names));
     for (size_t i = 0; i < site->server_count; i++)
         names[i] = site->servers[i].name;
-    struct text near = nearest(name, names, site->server_count);
+    struct text near = nearest(name, names, is_shown ? site->server_count : 0);
     memory_free(names);
     if (!text_is_empty(near))
         mistakes_add(reading->mistakes, node->place, path,

@@ -324,9 +324,11 @@ void read_apps(struct reading *reading, const struct node *node, const struct pa
         const char *problem = app_name_problem(entry->key->value);
         if (problem != NULL)
             mistakes_add(reading->mistakes, entry->key->place, &at, "%s", problem);
-        if (site_app_find(reading->site, entry->key->value) != NULL)
+        if (site_app_find(reading->site, entry->key->value) != NULL) {
             mistakes_add(reading->mistakes, entry->key->place, &at,
                          "the name 'app' is taken by the section app:; use another name");
+            continue;
+        }
         add_app(reading, entry->value, &at, entry->key->value);
     }
 }

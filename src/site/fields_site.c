@@ -68,7 +68,8 @@ static void check_server(struct reading *reading, const struct node_entry *entry
     char word[SHOWN_SIZE];
     const char *problem = label_problem(server->name, false);
     if (problem != NULL)
-        mistakes_add(reading->mistakes, entry->key->place, path, "the server's name %s", problem);
+        mistakes_add(reading->mistakes, entry->key->place, path,
+                     "a server's name is one word of letters, digits and '-', like web-01");
     for (size_t i = 0; i + 1 < site->server_count; i++) {
         if (server->address.len == 0 || !address_equal(&site->servers[i].address, &server->address))
             continue;

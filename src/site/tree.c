@@ -105,7 +105,7 @@ static const struct {
     { "could not find expected ':'", MARK_START,
       "a key without ':' behind it; write `key: value`" },
     { "did not find expected key", MARK_PROBLEM,
-      "this line does not fit under line %d; check the indentation of both" },
+      "this does not fit here: is the line indented like the keys above it, are quotes closed?" },
     { "did not find expected '-' indicator", MARK_PROBLEM,
       "an item of the list of line %d was expected; each one starts with '- ' in the same column" },
     { "did not find expected ',' or '}'", MARK_PROBLEM,
@@ -349,6 +349,9 @@ static bool on_event(struct tree *tree, const yaml_event_t *event)
 bool tree_read(struct text source, struct arena *arena, struct mistakes *mistakes,
                const struct node **root_out)
 {
+    bool has_mark = text_starts_with(source, T("\xef\xbb\xbf")); /* some editors write it */
+    if (has_mark)
+        source = text_skip(source, 3);
     struct tree tree = { .source = source, .arena = arena, .mistakes = mistakes };
     yaml_parser_t parser;
     bool is_good = check_bytes(&tree);

@@ -1,0 +1,523 @@
+/*
+ * Broken site files and exactly what is said about them: values, and what does not fit
+ * together.
+ */
+#include "site/site.h"
+
+#include "core/test.h"
+
+static const struct {
+    const char *what;
+    struct text source;
+    const char *want;
+} cases[] = {
+    { "no site", T("dns: {}\n"),
+      "site.yaml:1:1: site: missing; add it, for example: site: www.example.com\n" },
+    { "nothing to run", T("site: a.example.com\n"),
+      "site.yaml:1:7: this site runs nothing; add at least one of: web, app, routes, database, "
+      "dns\n" },
+    { "nothing served",
+      T("site: a.example.com\n"
+        "web: {}\n"),
+      "site.yaml:2:6: web: nothing is served; add `static: { /: FOLDER }` here, or app: or "
+      "routes:\n" },
+    { "an empty name",
+      T("site: \"\"\n"
+        "dns: {}\n"),
+      "site.yaml:1:7: site: the value is empty; write one, or remove the key if it is not "
+      "needed\n" },
+    { "a URL as name",
+      T("site: https://a.b/\n"
+        "dns: {}\n"),
+      "site.yaml:1:7: site: 'https://a.b/' is a URL; write only the name, like www.example.com\n" },
+    { "an address as name",
+      T("site: 192.0.2.1\n"
+        "dns: {}\n"),
+      "site.yaml:1:7: site: '192.0.2.1' looks like an address; a name like www.example.com is "
+      "needed\n" },
+    { "an underscore in the name",
+      T("site: a_b.c\n"
+        "dns: {}\n"),
+      "site.yaml:1:7: site: 'a_b.c' may hold only letters, digits, '-' and '.'\n" },
+    { "two dots in the name",
+      T("site: a..b\n"
+        "dns: {}\n"),
+      "site.yaml:1:7: site: 'a..b' has an empty part between two dots\n" },
+    { "a dot at the end",
+      T("site: a.b.\n"
+        "dns: {}\n"),
+      "site.yaml:1:7: site: 'a.b.' must not end with '.'\n" },
+    { "a dash at the edge",
+      T("site: -a.b\n"
+        "dns: {}\n"),
+      "site.yaml:1:7: site: '-a.b' has a part that starts or ends with '-'\n" },
+    { "a list for a text",
+      T("site: [a.b]\n"
+        "dns: {}\n"),
+      "site.yaml:1:7: site: a list is not allowed here; must be one text\n" },
+    { "a text for a map",
+      T("site: a.example.com\n"
+        "dns: yes\n"),
+      "site.yaml:2:6: dns: 'yes' is not allowed here; must be a map of keys (`key: value` "
+      "lines)\n" },
+    { "a list for a map",
+      T("site: a.example.com\n"
+        "dns: []\n"),
+      "site.yaml:2:6: dns: a list is not allowed here; must be a map of keys (`key: value` "
+      "lines)\n" },
+    { "a text for a list",
+      T("site: a.example.com\n"
+        "routes: x\n"),
+      "site.yaml:2:9: routes: 'x' is not allowed here; must be a list, like - { path: /api, app: "
+      "app }\n" },
+    { "a map for a number",
+      T("site: a.example.com\n"
+        "listen: { http: {} }\n"
+        "dns: {}\n"),
+      "site.yaml:2:17: listen.http: a map of keys is not allowed here; must be a number\n" },
+    { "a word for a number",
+      T("site: a.example.com\n"
+        "listen: { http: many }\n"
+        "dns: {}\n"),
+      "site.yaml:2:17: listen.http: 'many' is not a whole number; allowed: 1 to 65535\n" },
+    { "a negative number",
+      T("site: a.example.com\n"
+        "app: { wsgi: \"a:b\", root: r, workers: -2 }\n"),
+      "site.yaml:2:39: app.workers: '-2' is too small; allowed: 1 to 512\n" },
+    { "a port too large",
+      T("site: a.example.com\n"
+        "listen: { http: 65536 }\n"
+        "dns: {}\n"),
+      "site.yaml:2:17: listen.http: '65536' is too large; allowed: 1 to 65535\n" },
+    { "a number of 30 digits",
+      T("site: a.example.com\n"
+        "listen: { http: 999999999999999999999999999999 }\n"
+        "dns: {}\n"),
+      "site.yaml:2:17: listen.http: '999999999999999999999999999999' is too large; allowed: 1 to "
+      "65535\n" },
+    { "no number at all",
+      T("site: a.example.com\n"
+        "listen: { http: }\n"
+        "dns: {}\n"),
+      "site.yaml:2:17: listen.http: the value is empty; write one, or remove the key if it is not "
+      "needed\n" },
+    { "one port for two",
+      T("site: a.example.com\n"
+        "listen: { http: 80, dns: 80 }\n"
+        "app: { wsgi: \"a:b\", root: r }\n"
+        "dns: {}\n"),
+      "site.yaml:2:26: listen.dns: port 80 is the port of http already; they need two ports\n" },
+    { "the database on the web's port",
+      T("site: a.example.com\n"
+        "listen: { http: 3306 }\n"
+        "app: { wsgi: \"a:b\", root: r }\n"
+        "database: { name: a, port: 3306 }\n"),
+      "site.yaml:4:28: database.port: port 3306 is used by listen: already; use another one, like "
+      "3306\n" },
+    { "a name to listen on",
+      T("site: a.example.com\n"
+        "listen: { address: localhost }\n"
+        "dns: {}\n"),
+      "site.yaml:2:20: listen.address: 'localhost' is not an IP address; write one like 127.0.0.1, "
+      "or 0.0.0.0 for every address of this machine\n" },
+    { "a duration without unit",
+      T("site: a.example.com\n"
+        "dns: { ttl: 60 }\n"),
+      "site.yaml:2:13: dns.ttl: '60' is not a duration in whole seconds; write a number with a "
+      "unit, like 60s or 1h; allowed: 1s to 7d\n" },
+    { "a duration with a bad unit",
+      T("site: a.example.com\n"
+        "web: { timeouts: { head: 3 years } }\n"
+        "app: { wsgi: \"a:b\", root: r }\n"),
+      "site.yaml:2:26: web.timeouts.head: '3 years' is not a duration; write a number with a unit, "
+      "like 250ms, 30s or 1h; allowed: 100ms to 1h\n" },
+    { "a duration out of range",
+      T("site: a.example.com\n"
+        "web: { timeouts: { head: 1ms } }\n"
+        "app: { wsgi: \"a:b\", root: r }\n"),
+      "site.yaml:2:26: web.timeouts.head: '1ms' is too small; allowed: 100ms to 1h\n" },
+    { "half a second of TTL",
+      T("site: a.example.com\n"
+        "dns: { ttl: 500ms }\n"),
+      "site.yaml:2:13: dns.ttl: '500ms' is not a duration in whole seconds; write a number with a "
+      "unit, like 60s or 1h; allowed: 1s to 7d\n" },
+    { "a size without sense",
+      T("site: a.example.com\n"
+        "web: { limits: { body: much } }\n"
+        "app: { wsgi: \"a:b\", root: r }\n"),
+      "site.yaml:2:24: web.limits.body: 'much' is not a size; write a number with a unit, like 64 "
+      "KiB or 128 MiB; allowed: 0 bytes to 1024 TiB\n" },
+    { "a size too large",
+      T("site: a.example.com\n"
+        "database: { name: a, memory: 100 TiB }\n"),
+      "site.yaml:2:30: database.memory: '100 TiB' is too large; allowed: 8 MiB to 4 TiB\n" },
+    { "a bad choice",
+      T("site: a.example.com\n"
+        "web: { access-log: jsn }\n"
+        "app: { wsgi: \"a:b\", root: r }\n"),
+      "site.yaml:2:20: web.access-log: 'jsn' is not known, did you mean 'json'? allowed: combined "
+      "json off\n" },
+    { "another bad choice",
+      T("site: a.example.com\n"
+        "web: { access-log: everything }\n"
+        "app: { wsgi: \"a:b\", root: r }\n"),
+      "site.yaml:2:20: web.access-log: 'everything' is not known; allowed: combined json off\n" },
+    { "a bad yes or no",
+      T("site: a.example.com\n"
+        "routes: [ { static: x, listing: maybe } ]\n"),
+      "site.yaml:2:33: routes[0].listing: 'maybe' is not allowed; write yes or no\n" },
+    { "an app without anything",
+      T("site: a.example.com\n"
+        "app:\n"),
+      "site.yaml:2:5: app.wsgi: missing; add it, for example: wsgi: \"guestbook:app\"\n"
+      "site.yaml:2:5: app.root: missing; add it, for example: root: guestbook\n" },
+    { "an app without root",
+      T("site: a.example.com\n"
+        "app: { wsgi: \"a:b\" }\n"),
+      "site.yaml:2:6: app.root: missing; add it, for example: root: guestbook\n" },
+    { "a file as WSGI",
+      T("site: a.example.com\n"
+        "app: { wsgi: app.py, root: r }\n"),
+      "site.yaml:2:14: app.wsgi: 'app.py' names a file; write \"MODULE:CALLABLE\", like "
+      "\"guestbook:app\" for `app` in guestbook.py\n" },
+    { "no callable",
+      T("site: a.example.com\n"
+        "app: { wsgi: guestbook, root: r }\n"),
+      "site.yaml:2:14: app.wsgi: 'guestbook' is not MODULE:CALLABLE; write it like "
+      "\"guestbook:app\" for `app` in guestbook.py\n" },
+    { "an empty callable",
+      T("site: a.example.com\n"
+        "app: { wsgi: \"a:\", root: r }\n"),
+      "site.yaml:2:14: app.wsgi: 'a:' is not MODULE:CALLABLE; write it like \"guestbook:app\" for "
+      "`app` in guestbook.py\n" },
+    { "asgi",
+      T("site: a.example.com\n"
+        "app: { asgi: \"a:b\", root: r }\n"),
+      "site.yaml:2:14: app.asgi: this part of Trilith is not built yet (see the roadmap in "
+      "README); only wsgi applications run\n" },
+    { "a mount without slash",
+      T("site: a.example.com\n"
+        "app: { wsgi: \"a:b\", root: r, mount: blog/ }\n"),
+      "site.yaml:2:37: app.mount: 'blog/' must start with '/' and not end with it, like /blog; "
+      "remove the key for the root\n" },
+    { "a ready path without slash",
+      T("site: a.example.com\n"
+        "app: { wsgi: \"a:b\", root: r, ready: healthz }\n"),
+      "site.yaml:2:37: app.ready: 'healthz' must start with '/'\n" },
+    { "a reserved variable",
+      T("site: a.example.com\n"
+        "app: { wsgi: \"a:b\", root: r, environment: { TRILITH_X: 1 } }\n"),
+      "site.yaml:2:45: app.environment.TRILITH_X: is reserved for Trilith; use another name\n" },
+    { "a bad variable",
+      T("site: a.example.com\n"
+        "app: { wsgi: \"a:b\", root: r, environment: { \"A B\": 1 } }\n"),
+      "site.yaml:2:45: app.environment.A B: is not a variable's name; use letters, digits and "
+      "'_'\n" },
+    { "DATABASE_URL twice",
+      T("site: a.example.com\n"
+        "app: { wsgi: \"a:b\", root: r, environment: { DATABASE_URL: x } }\n"
+        "database: { name: a }\n"),
+      "site.yaml:2:45: app.environment.DATABASE_URL: is set by Trilith from database:; remove one "
+      "of them\n" },
+    { "a list as a variable",
+      T("site: a.example.com\n"
+        "app: { wsgi: \"a:b\", root: r, environment: { A: [1] } }\n"),
+      "site.yaml:2:48: app.environment.A: a list is not allowed here; must be a text or { file: "
+      "PATH }\n" },
+    { "a variable's file misspelt",
+      T("site: a.example.com\n"
+        "app: { wsgi: \"a:b\", root: r, environment: { A: { fiel: x } } }\n"),
+      "site.yaml:2:48: app.environment.A.file: missing; add it, for example: file: secret.txt\n"
+      "site.yaml:2:50: app.environment.A.fiel: unknown key, did you mean 'file'?\n" },
+    { "two apps without routes",
+      T("site: a.example.com\n"
+        "apps: { one: { wsgi: \"a:b\", root: r }, two: { wsgi: \"a:b\", root: r } }\n"),
+      "site.yaml:2:14: apps.one: nothing leads to this app; add a route: - { path: /PATH, app: one "
+      "}\n"
+      "site.yaml:2:45: apps.two: nothing leads to this app; add a route: - { path: /PATH, app: two "
+      "}\n" },
+    { "an app's bad name",
+      T("site: a.example.com\n"
+        "apps: { \"a b\": { wsgi: \"a:b\", root: r } }\n"),
+      "site.yaml:2:9: apps.a b: an app's name may hold only letters, digits, '-' and '_'\n" },
+    { "the name app twice",
+      T("site: a.example.com\n"
+        "app: { wsgi: \"a:b\", root: r }\n"
+        "apps: { app: { wsgi: \"a:b\", root: r } }\n"),
+      "site.yaml:3:9: apps.app: the name 'app' is taken by the section app:; use another name\n" },
+    { "an app behind a folder",
+      T("site: a.example.com\n"
+        "web: { static: { /: files } }\n"
+        "app: { wsgi: \"a:b\", root: r }\n"),
+      "site.yaml:3:6: app: nothing leads to this app: line 2 answers '/'; add a route for the "
+      "app\n" },
+    { "a route to no app",
+      T("site: a.example.com\n"
+        "app: { wsgi: \"a:b\", root: r }\n"
+        "routes: [ { path: /x, app: ap } ]\n"),
+      "site.yaml:3:28: routes[0].app: there is no app 'ap', did you mean 'app'?\n" },
+    { "a route without apps",
+      T("site: a.example.com\n"
+        "routes: [ { path: /x, app: shop } ]\n"),
+      "site.yaml:2:28: routes[0].app: there is no app 'shop'; this file has no app: and no "
+      "apps:\n" },
+    { "a route that does nothing",
+      T("site: a.example.com\n"
+        "routes: [ { path: /x } ]\n"),
+      "site.yaml:2:11: routes[0]: this route does nothing; add one of: app, static, redirect, "
+      "upstream, respond\n" },
+    { "a route that does two things",
+      T("site: a.example.com\n"
+        "app: { wsgi: \"a:b\", root: r }\n"
+        "routes: [ { path: /x, app: app, redirect: /y } ]\n"),
+      "site.yaml:3:43: routes[0].redirect: this route has 'app' already; one route does one "
+      "thing\n" },
+    { "a route's path without slash",
+      T("site: a.example.com\n"
+        "routes: [ { path: x, respond: y } ]\n"),
+      "site.yaml:2:19: routes[0].path: 'x' must start with '/'\n" },
+    { "a route's path with a star",
+      T("site: a.example.com\n"
+        "routes: [ { path: \"/x/*\", respond: y } ]\n"),
+      "site.yaml:2:19: routes[0].path: '/x/*' holds '*'; a path matches all that is below it "
+      "already\n" },
+    { "an option of another action",
+      T("site: a.example.com\n"
+        "routes: [ { path: /x, respond: y, listing: yes } ]\n"),
+      "site.yaml:2:44: routes[0].listing: has no effect here; it belongs to static\n" },
+    { "a bad method",
+      T("site: a.example.com\n"
+        "routes: [ { method: get, respond: y } ]\n"),
+      "site.yaml:2:21: routes[0].method: 'get' is not a method, did you mean 'GET'?\n" },
+    { "a bad status of a redirect",
+      T("site: a.example.com\n"
+        "routes: [ { redirect: https://b.c/, status: 200 } ]\n"),
+      "site.yaml:2:45: routes[0].status: 200 is not a redirect; allowed: 301, 302, 303, 307, "
+      "308\n" },
+    { "a redirect to nowhere",
+      T("site: a.example.com\n"
+        "routes: [ { path: /x, redirect: b.c } ]\n"),
+      "site.yaml:2:33: routes[0].redirect: 'b.c' is not a target; write a path (/new/) or a URL "
+      "(https://example.com/)\n" },
+    { "a redirect to itself",
+      T("site: a.example.com\n"
+        "routes: [ { path: /old, redirect: /old/new } ]\n"),
+      "site.yaml:2:11: routes: '/old' redirects to itself: '/old/new' is matched by the same route "
+      "again; name a target outside of it\n" },
+    { "a redirect of all to itself",
+      T("site: a.example.com\n"
+        "routes: [ { redirect: http://A.example.com/x } ]\n"),
+      "site.yaml:2:11: routes: '/' redirects to itself: 'http://A.example.com/x' is matched by the "
+      "same route again; name a target outside of it\n" },
+    { "a dead route",
+      T("site: a.example.com\n"
+        "routes:\n"
+        "  - { path: /a, respond: x }\n"
+        "  - { path: /a/, method: GET, respond: y }\n"),
+      "site.yaml:4:5: routes: '/a/' is never reached: line 3 takes all of its requests; remove one "
+      "of them\n" },
+    { "an upstream with TLS",
+      T("site: a.example.com\n"
+        "routes: [ { upstream: 'https://192.0.2.1' } ]\n"),
+      "site.yaml:2:23: routes[0].upstream: 'https://192.0.2.1' needs TLS, which is not built yet "
+      "(see the roadmap in README); example: http://127.0.0.1:9000 or "
+      "http://unix:/run/other.sock\n" },
+    { "an upstream's name",
+      T("site: a.example.com\n"
+        "routes: [ { upstream: 'http://backend:80' } ]\n"),
+      "site.yaml:2:23: routes[0].upstream: 'http://backend:80' needs an IP address and a port; "
+      "example: http://127.0.0.1:9000 or http://unix:/run/other.sock\n" },
+    { "an upstream with a path",
+      T("site: a.example.com\n"
+        "routes: [ { upstream: 'http://192.0.2.1/x' } ]\n"),
+      "site.yaml:2:23: routes[0].upstream: 'http://192.0.2.1/x' has a path; write only "
+      "http://HOST:PORT, the request's path is passed on; example: http://127.0.0.1:9000 or "
+      "http://unix:/run/other.sock\n" },
+    { "a header that is ours",
+      T("site: a.example.com\n"
+        "routes: [ { respond: x, headers: { Content-Length: 1 } } ]\n"),
+      "site.yaml:2:36: routes[0].headers.Content-Length: this header is set by the server itself; "
+      "remove it\n" },
+    { "a bad cache",
+      T("site: a.example.com\n"
+        "routes: [ { respond: x, cache: forever } ]\n"),
+      "site.yaml:2:32: routes[0].cache: 'forever' is not allowed; write a duration like 1h, `no`, "
+      "or a Cache-Control value like \"private, max-age=60\"\n" },
+    { "an error page for 200",
+      T("site: a.example.com\n"
+        "web: { errors: { 200: ok.html } }\n"
+        "app: { wsgi: \"a:b\", root: r }\n"),
+      "site.yaml:2:18: web.errors.200: '200' is not the status of an error; allowed: 400 to "
+      "599\n" },
+    { "a bad database name",
+      T("site: a.example.com\n"
+        "database: { name: a-b }\n"),
+      "site.yaml:2:19: database.name: 'a-b' cannot name a database; use up to 64 letters, digits "
+      "and '_', a letter first\n" },
+    { "MariaDB's own database",
+      T("site: a.example.com\n"
+        "database: { name: mysql }\n"),
+      "site.yaml:2:19: database.name: 'mysql' is MariaDB's own database; use another name\n" },
+    { "a database without name",
+      T("site: a.example.com\n"
+        "database:\n"),
+      "site.yaml:2:10: database.name: missing; add it, for example: name: guestbook\n" },
+    { "on without servers",
+      T("site: a.example.com\n"
+        "app: { wsgi: \"a:b\", root: r }\n"
+        "database: { name: a, on: db-01 }\n"),
+      "site.yaml:3:26: database.on: this file has no servers:, so everything runs here; remove "
+      "`on`, or add servers: with names and addresses\n" },
+    { "an unknown server",
+      T("site: a.b\n"
+        "servers: { web-01: 192.0.2.1 }\n"
+        "dns: { on: web-1 }\n"),
+      "site.yaml:3:12: dns.on: there is no server 'web-1' in servers:, did you mean 'web-01'?\n" },
+    { "a server twice in on",
+      T("site: a.b\n"
+        "servers: { a: 192.0.2.1, b: 192.0.2.2 }\n"
+        "dns: { on: [a, a] }\n"),
+      "site.yaml:3:16: dns.on[1]: 'a' is in this list already\n" },
+    { "a server without address",
+      T("site: a.b\n"
+        "servers: { a: }\n"
+        "dns: {}\n"),
+      "site.yaml:2:15: servers.a: the value is empty; write one, or remove the key if it is not "
+      "needed\n" },
+    { "a server's name as address",
+      T("site: a.b\n"
+        "servers: { a: b.c }\n"
+        "dns: {}\n"),
+      "site.yaml:2:15: servers.a: 'b.c' is not an IP address; write one like 192.0.2.1 or "
+      "2001:db8::1\n" },
+    { "two servers with one address",
+      T("site: a.b\n"
+        "servers: { a: 192.0.2.1, b: 192.0.2.1 }\n"
+        "dns: {}\n"),
+      "site.yaml:2:29: servers.b: '192.0.2.1' is the address of server 'a' already; each server "
+      "needs its own\n" },
+    { "a server's bad name",
+      T("site: a.b\n"
+        "servers: { a.b: 192.0.2.1 }\n"
+        "dns: {}\n"),
+      "site.yaml:2:12: servers.a.b: a server's name is one word of letters, digits and '-', like "
+      "web-01\n" },
+    { "no servers",
+      T("site: a.b\n"
+        "servers: {}\n"
+        "dns: {}\n"),
+      "site.yaml:2:10: servers: no server is named; add one like web-01: 192.0.2.1, or remove "
+      "servers: to run on this machine\n" },
+    { "an A record that is none",
+      T("site: a.example.com\n"
+        "dns: { records: [ { name: x, type: A, value: 1.2.3 } ] }\n"),
+      "site.yaml:2:46: dns.records[0].value: '1.2.3' is not an IPv4 address; write one like "
+      "192.0.2.1\n" },
+    { "a small type",
+      T("site: a.example.com\n"
+        "dns: { records: [ { name: x, type: a, value: 192.0.2.1 } ] }\n"),
+      "site.yaml:2:36: dns.records[0].type: 'a' is not a record type, did you mean 'A'?\n" },
+    { "an MX without priority",
+      T("site: a.example.com\n"
+        "dns: { records: [ { name: \"@\", type: MX, value: mail.b.c } ] }\n"),
+      "site.yaml:2:49: dns.records[0].value: 'mail.b.c' is not PRIORITY HOST; write it like \"10 "
+      "mail.example.com\"\n" },
+    { "a CNAME beside the site's own",
+      T("site: a.example.com\n"
+        "dns: { records: [ { name: a, type: CNAME, value: b.c } ] }\n"),
+      "site.yaml:2:19: dns.records[0]: 'a' has other records; a CNAME must be the only record of "
+      "its name\n" },
+    { "a record twice",
+      T("site: a.example.com\n"
+        "dns:\n"
+        "  records:\n"
+        "    - { name: x, type: TXT, value: y }\n"
+        "    - { name: x, type: TXT, value: y }\n"),
+      "site.yaml:5:7: dns.records[1]: the same record stands on line 4 already; remove one\n" },
+    { "a record without value",
+      T("site: a.example.com\n"
+        "dns: { records: [ { name: x, type: TXT } ] }\n"),
+      "site.yaml:2:19: dns.records[0].value: missing; add it, for example: value: \"v=spf1 "
+      "-all\"\n" },
+    { "a part that is not built",
+      T("site: a.example.com\n"
+        "app: { wsgi: \"a:b\", root: r }\n"
+        "tls: { certificate: local }\n"),
+      "site.yaml:3:1: tls: this part of Trilith is not built yet (see the roadmap in README); "
+      "remove it\n" },
+    { "the distributed site",
+      T("site: www.foobar.com\n"
+        "servers: { lb-01: 198.51.100.10, web-01: 198.51.100.11, web-02: 198.51.100.12 }\n"
+        "balancer: { on: lb-01, algorithm: round-robin }\n"
+        "web:      { on: [web-01, web-02], static: { /static/: guestbook/static } }\n"
+        "app:      { on: [web-01, web-02], wsgi: \"guestbook:app\", root: guestbook }\n"
+        "database: { on: [web-01, web-02], name: guestbook, primary: web-01, reads: replica }\n"
+        "dns:      { on: lb-01 }\n"),
+      "site.yaml:3:1: balancer: this part of Trilith is not built yet (see the roadmap in README); "
+      "remove it\n"
+      "site.yaml:6:17: database.on: a database on more than one server is not built yet (see the "
+      "roadmap in README); name one server\n"
+      "site.yaml:6:52: database.primary: this part of Trilith is not built yet (see the roadmap in "
+      "README); remove it\n"
+      "site.yaml:6:69: database.reads: this part of Trilith is not built yet (see the roadmap in "
+      "README); remove it\n" },
+    { "the secured site",
+      T("site: www.foobar.com\n"
+        "servers: { web-01: 198.51.100.11 }\n"
+        "app:      { wsgi: \"guestbook:app\", root: guestbook }\n"
+        "tls:      { certificate: local, inside: mutual, hsts: 1y }\n"
+        "firewall: { admin: [192.0.2.0/24] }\n"
+        "monitor:  { on: lb-01, alerts: { webhook: \"https://ops.example.com/hook\" } }\n"),
+      "site.yaml:4:1: tls: this part of Trilith is not built yet (see the roadmap in README); "
+      "remove it\n"
+      "site.yaml:5:1: firewall: this part of Trilith is not built yet (see the roadmap in README); "
+      "remove it\n"
+      "site.yaml:6:1: monitor: this part of Trilith is not built yet (see the roadmap in README); "
+      "remove it\n" },
+    { "the scaled-up site",
+      T("site: www.foobar.com\n"
+        "servers:\n"
+        "  lb-01: 198.51.100.11\n"
+        "  lb-02: 198.51.100.12\n"
+        "  web-01: 198.51.100.21\n"
+        "  app-01: 198.51.100.31\n"
+        "  db-01: 198.51.100.41\n"
+        "  db-02: 198.51.100.42\n"
+        "balancer: { on: [lb-01, lb-02], algorithm: round-robin }\n"
+        "vip:      { address: 198.51.100.10, mode: active-passive }\n"
+        "web:      { on: web-01, static: { /static/: guestbook/static } }\n"
+        "app:      { on: app-01, wsgi: \"guestbook:app\", root: guestbook }\n"
+        "database: { on: [db-01, db-02], name: guestbook, primary: db-01, reads: replica, "
+        "replication: semi-sync }\n"
+        "dns:      { on: [lb-01, lb-02] }\n"
+        "objectives: { link-loss: 60ms, planned-change: { lost: 0 }, writes-lost: 0 }\n"),
+      "site.yaml:9:1: balancer: this part of Trilith is not built yet (see the roadmap in README); "
+      "remove it\n"
+      "site.yaml:10:1: vip: this part of Trilith is not built yet (see the roadmap in README); "
+      "remove it\n"
+      "site.yaml:11:17: web: web runs on 'web-01' and app 'app' does not: passing requests to "
+      "another server is not built yet (see the roadmap in README)\n"
+      "site.yaml:13:17: database.on: a database on more than one server is not built yet (see the "
+      "roadmap in README); name one server\n"
+      "site.yaml:13:50: database.primary: this part of Trilith is not built yet (see the roadmap "
+      "in README); remove it\n"
+      "site.yaml:13:66: database.reads: this part of Trilith is not built yet (see the roadmap in "
+      "README); remove it\n"
+      "site.yaml:13:82: database.replication: this part of Trilith is not built yet (see the "
+      "roadmap in README); remove it\n"
+      "site.yaml:15:1: objectives: this part of Trilith is not built yet (see the roadmap in "
+      "README); remove it\n" },
+};
+
+TEST(site_mistakes_of_values)
+{
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct site *site = NULL;
+        struct site_mistakes mistakes;
+        enum err err = site_parse(cases[i].source, "site.yaml", false, &site, &mistakes);
+        CHECK(err == ERR_SYNTAX && site == NULL, "%s: is refused", cases[i].what);
+        CHECK(text_equal(buffer_text(&mistakes.text), text_of(cases[i].want)), "%s: %.*s",
+              cases[i].what, FMT(buffer_text(&mistakes.text)));
+        site_mistakes_done(&mistakes);
+    }
+}
