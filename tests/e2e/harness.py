@@ -106,9 +106,13 @@ def private_kib(pid):
     return sum(int(n) for n in re.findall(r"^Private_(?:Clean|Dirty): +(\d+)", text, re.M))
 
 
+RUNNING = set()  # pids of the servers that tests started and that still may run
+
+
 def reap(known=()):
     """Collects dead orphans that were given to us; returns the live ones: pid -> command."""
     alive = {}
+    known = RUNNING | set(known)
     for pid, (parent, state, name) in processes().items():
         if parent != os.getpid() or pid in known:
             continue
@@ -298,6 +302,7 @@ class Trilith:
             self.command(self.arguments), cwd=self.folder, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
             env={**self.environment, "NOTIFY_SOCKET": "@" + name[1:].decode()})
+        RUNNING.add(self.pid)
         self.reader = threading.Thread(target=self._read_output, daemon=True)
         self.reader.start()
         if wait:
@@ -422,6 +427,7 @@ class Trilith:
     def finish(self):
         """After its end: nothing may be left."""
         self.exit_status = self.process.returncode
+        RUNNING.discard(self.pid)
         deadline = time.monotonic() + 5
         while True:
             left = reap({self.pid})
@@ -449,6 +455,7 @@ class Trilith:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.wait(10)
+        RUNNING.discard(self.pid)
         wait_for(lambda: not self._orphans(), 10, "the end of what was killed")
         self.exit_status = self.process.returncode
         self.reader.join(5)

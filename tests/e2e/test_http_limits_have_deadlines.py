@@ -24,7 +24,8 @@ GET = "GET / HTTP/1.1\r\nHost: x\r\n"
 
 @pytest.fixture(scope="module")
 def site(module_workshop):
-    return module_workshop.up(SITE, {"app/echo.py": sites.ECHO, "public/big": b"x" * (32 << 20)})
+    return module_workshop.up(SITE, {"app/echo.py": sites.ECHO, "public/big": b"x" * (32 << 20),
+                                      "public/small": "small"})
 
 
 @pytest.mark.parametrize("name,text,status", [
@@ -35,7 +36,7 @@ def site(module_workshop):
     ("many headers", GET + "".join(f"A{n}: b\r\n" for n in range(60)) + "\r\n", 431),
     ("long body", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1048577\r\n\r\n", 413),
     ("long chunk", "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n200000\r\n", 413),
-    ("long method", "A" * 100000, 400),
+    ("long method", "A" * 100000, 414),
 ])
 def test_sizes(site, name, text, status):
     answers = site.talk(text)
@@ -130,12 +131,13 @@ def slow_clients(port, kinds, stop_at):
     return [client for _, client in opened]
 
 
-def test_a_thousand_slow_clients_do_not_slow_others(site):
-    with Load(site.port, clients=2) as quiet:
+@pytest.mark.parametrize("path", ["/static/small", "/"])
+def test_a_thousand_slow_clients_do_not_slow_others(site, path):
+    with Load(site.port, clients=2, path=path) as quiet:
         time.sleep(3)  # the measuring interval
     kinds = ["head", "body", "read"] * 333 + ["head"]
     opened = []
-    with Load(site.port, clients=2) as besieged:
+    with Load(site.port, clients=2, path=path) as besieged:
         opened = slow_clients(site.port, kinds, time.monotonic() + 3)
     for client in opened:
         client.close()
