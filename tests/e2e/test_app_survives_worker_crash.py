@@ -20,7 +20,7 @@ def test_crash_inside_a_request(site):
             assert site.get("/crash").status in (500, 502)
         time.sleep(0.5)  # and after
     assert load.result.failed == 0 and load.result.succeeded > 20, str(load.result)
-    assert load.result.longest_gap() < 1.0, str(load.result)
+    assert load.result.longest_gap() < 2.0, str(load.result)  # five in a row: the last starts wait
 
 
 def test_both_workers_come_back(site):
@@ -48,12 +48,15 @@ def test_a_request_over_its_deadline_is_ended(workshop):
 
 
 def test_a_full_queue_gets_503_at_once(workshop):
-    site = workshop.up(sites.APP.replace("workers: 2", "workers: 1, queue: 2"),
-                       {"app/echo.py": sites.ECHO})
-    clients = [site.raw() for _ in range(8)]
+    """Some more than `queue` may wait (each edge has a few places of its own), but not any number."""
+    site = workshop.up(sites.APP.replace("workers: 2", "workers: 1, queue: 2") +
+                       "web: { workers: 1 }\n", {"app/echo.py": sites.ECHO})
+    clients = [site.raw(timeout=60) for _ in range(200)]
     for client in clients:
-        client.send("GET /sleep?1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    statuses = sorted(harness.parse_responses(c.receive_all())[0].status for c in clients)
+        client.send("GET /sleep?0.1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    statuses = [harness.parse_responses(c.receive_all())[0].status for c in clients]
     for client in clients:
         client.socket.close()
-    assert set(statuses) == {200, 503} and statuses.count(200) in (3, 4), statuses
+    assert set(statuses) == {200, 503} and statuses.count(503) > 100, \
+        f"{statuses.count(200)} x 200, {statuses.count(503)} x 503"
+    assert site.get("/").status == 200

@@ -35,7 +35,8 @@ def site(module_workshop):
     ("endless header", GET + "A: " + "b" * 200000, 431),
     ("many headers", GET + "".join(f"A{n}: b\r\n" for n in range(60)) + "\r\n", 431),
     ("long body", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1048577\r\n\r\n", 413),
-    ("long chunk", "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n200000\r\n", 413),
+    ("long chunk", "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n200000\r\n"
+     + "x" * 1200000, 413),
     ("long method", "A" * 100000, 414),
 ])
 def test_sizes(site, name, text, status):
