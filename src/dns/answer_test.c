@@ -48,8 +48,8 @@ static struct dns_zone *zone_of(const char *source)
     struct site_mistakes mistakes = { .text = buffer_of(65536) };
     struct dns_zone *zone = NULL;
     struct why why = { "" };
-    if (CHECK(site_parse(text_of(source), "/x/site.yaml", false, &site, &mistakes) == OK, "%s",
-              words_of(&mistakes.text))) {
+    enum err err = site_parse(text_of(source), "/x/site.yaml", false, &site, &mistakes);
+    if (CHECK(err == OK, "%s", words_of(&mistakes.text))) {
         CHECK(dns_zone_build(site, 7, &zone, &why) == OK, "%s", why.text);
         site_free(site);
     }
