@@ -5,6 +5,7 @@
 #include "app/app.h"
 #include "cli/cli.h"
 #include "database/database.h"
+#include "dns/dns.h"
 #include "web/web.h"
 
 static enum err make_app(const struct web_setup *setup, const struct site_route *route,
@@ -27,6 +28,7 @@ static const struct role edge_role = WEB_ROLE(run_edge);
 
 int main(int argc, char **argv)
 {
-    static const struct role *const roles[] = { &database_role, &app_role, &edge_role, NULL };
+    static const struct role *const roles[] = { &database_role, &app_role, &edge_role, &dns_role,
+                                                NULL };
     return cli_main(argc, argv, roles);
 }
