@@ -88,10 +88,14 @@ enum err sys_write_all(int fd, struct text data)
 
 enum err sys_read_file(const char *path, size_t limit, struct text *data_out, struct why *why)
 {
-    AUTO(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    if (fd < 0)
+    struct stat state;
+    /* non-blocking: opening a FIFO would wait for its writer */
+    AUTO(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (fd < 0 || fstat(fd, &state) != 0)
         return fail(why, errno == ENOENT ? ERR_NOT_FOUND : ERR_SYSTEM, "cannot open '%s': %s", path,
                     strerror(errno));
+    if (!S_ISREG(state.st_mode) && !S_ISCHR(state.st_mode))
+        return fail(why, ERR_UNSUPPORTED, "'%s' is not a regular file", path);
     char *data = memory_new(1);
     size_t len = 0, capacity = 0;
     for (;;) {

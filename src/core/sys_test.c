@@ -36,6 +36,11 @@ TEST(sys_replaces_a_file_as_a_whole)
     CHECK(sys_make_folder(deep, 0700, (uid_t)-1, (gid_t)-1, &why) == OK, "%s", why.text);
     CHECK(sys_make_folder(deep, 0700, (uid_t)-1, (gid_t)-1, &why) == OK, "again");
     CHECK(sys_read_file("/nonexistent/x", 4, &data, &why) == ERR_NOT_FOUND, "missing");
+    CHECK(sys_read_file(deep, 4, &data, &why) == ERR_UNSUPPORTED, "a folder");
+    rmdir(deep);
+    REQUIRE(mkfifo(deep, 0600) == 0, "FIFO");
+    CHECK(sys_read_file(deep, 4, &data, &why) == ERR_UNSUPPORTED, "a FIFO is not waited for");
+    unlink(deep);
     rmdir(deep);
     snprintf(deep, sizeof(deep), "%s/a", folder);
     rmdir(deep);

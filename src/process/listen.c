@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -65,13 +66,17 @@ static enum err listen_error(const struct address *address, int error, struct wh
 static int open_bound(const struct address *address, int socket_type, bool is_shared)
 {
     static const int on = 1;
+    /* accepted sockets inherit it: a slow reader of a large file costs this much kernel memory, not
+     * the megabytes that its send buffer may grow to */
+    static const int unsent = 128 * 1024;
     int family = address_family(address);
     int fd = socket(family, socket_type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -1;
     bool is_set = true;
     if (socket_type == SOCK_STREAM && family != AF_UNIX)
-        is_set = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0;
+        is_set = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+                 setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent)) == 0;
     if (is_shared && family != AF_UNIX)
         is_set = is_set && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0;
     if (family == AF_INET6)
