@@ -214,15 +214,17 @@ static bool channel_read(struct web_edge *edge)
         process_receive(edge->process, &message, edge->buffer, MESSAGE_BUFFER, &source, &why);
     if (err == ERR_BUSY)
         return false;
-    if (err == ERR_CLOSED) {
+    if (err != OK && message.type == MESSAGE_CONFIG) {
+        process_send(edge->process, MESSAGE_FAILED, message.generation, text_of(why.text));
+        return true;
+    }
+    if (err == ERR_PROTOCOL)
+        return true; /* that packet is gone, the next may be good */
+    if (err != OK) {
         log_warn("web", "the parent is gone");
         loop_watch_stop(&edge->channel);
         edge_leave(edge, STOP_MS, 1);
         return false;
-    }
-    if (err != OK) {
-        process_send(edge->process, MESSAGE_FAILED, message.generation, text_of(why.text));
-        return true;
     }
     on_message(edge, &message, source);
     if (source == NULL)
