@@ -3,6 +3,7 @@
  * that other roles make, so that no role knows another.
  */
 #include "app/app.h"
+#include "balancer/balancer.h"
 #include "cli/cli.h"
 #include "database/database.h"
 #include "dns/dns.h"
@@ -15,11 +16,18 @@ static enum err make_app(const struct web_setup *setup, const struct site_route 
                             why);
 }
 
-/* One process, one hop: web and the bridge into the application. */
+static enum err make_upstream(const struct web_setup *setup, const struct site_route *route,
+                              struct http_handler **handler_out, struct why *why)
+{
+    return balancer_upstream_new(setup->loop, route->upstream, handler_out, why);
+}
+
+/* One process, one hop: web, the balancer and the bridge into the application. */
 static int run_edge(struct process *self)
 {
     static const struct web_maker makers[] = {
         { .action = ACTION_APP, .make = make_app, .free = app_handler_free },
+        { .action = ACTION_UPSTREAM, .make = make_upstream, .free = balancer_upstream_free },
     };
     return web_run(self, makers, COUNT(makers));
 }
