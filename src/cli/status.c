@@ -114,9 +114,10 @@ static void write_process(struct buffer *out, const json_t *process, size_t widt
     }
     buffer_print(out, "  %-*s  %s%-9s%s", (int)width, string_of(process, "name"),
                  colour_begin(colour, has_colour), state, colour_end(colour, has_colour));
-    buffer_print(out, " %7s %7s %8" PRId64 "  %s", pid, age, number_of(process, "restarts"), note);
+    buffer_print(out, " %7s %7s %8" PRId64 "%s%s", pid, age, number_of(process, "restarts"),
+                 note[0] != '\0' ? "  " : "", note);
     if (!is_well && ended[0] != '\0')
-        buffer_print(out, "%s%s", note[0] != '\0' ? "; " : "", ended);
+        buffer_print(out, "%s%s", note[0] != '\0' ? "; " : "  ", ended);
     buffer_print(out, "\n");
     write_workers(out, process);
 }
