@@ -1,0 +1,70 @@
+# bash completion for trilith; installed as /usr/share/bash-completion/completions/trilith
+
+_trilith_sites() { # the sites that have a state folder
+    local state=${1:-}
+    if [ -z "$state" ]; then
+        state=/var/lib/trilith
+        [ "$(id -u)" = 0 ] || state=${XDG_STATE_HOME:-$HOME/.local/state}/trilith
+    fi
+    local folder
+    for folder in "$state"/*/; do
+        [ -d "$folder/log" ] && basename "$folder"
+    done
+}
+
+_trilith_options() {
+    case $1 in
+        check) echo --json --quiet ;;
+        up) echo --background --state --quiet --json ;;
+        run) echo --server --background --state --quiet --json ;;
+        status) echo --state --json ;;
+        reload) echo --state --quiet --json ;;
+        stop) echo --state --quiet ;;
+        logs) echo --follow --lines --access --state ;;
+        serve) echo --listen --quiet --json ;;
+        app) echo --listen --workers --root --quiet --json ;;
+        proxy) echo --to --listen --quiet --json ;;
+        schema) echo --markdown ;;
+        version) echo --json ;;
+    esac
+    echo --help
+}
+
+_trilith() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command= state= i
+    local commands="check up run status reload stop logs serve app proxy schema help version"
+    COMPREPLY=()
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        [ "${COMP_WORDS[i]}" = --state ] && state=${COMP_WORDS[i + 1]}
+        [ -n "$command" ] || case ${COMP_WORDS[i]} in -*) ;; *) command=${COMP_WORDS[i]} ;; esac
+    done
+    if [ -z "$command" ]; then
+        mapfile -t COMPREPLY < <(compgen -W "$commands --help --version" -- "$word")
+        return
+    fi
+    case $before in
+        --state | --root)
+            mapfile -t COMPREPLY < <(compgen -d -- "$word")
+            compopt -o filenames 2>/dev/null
+            return ;;
+        --listen | --to | --workers | --lines | -n | --server) return ;;
+    esac
+    case $word in
+        -*) mapfile -t COMPREPLY < <(compgen -W "$(_trilith_options "$command")" -- "$word")
+            return ;;
+    esac
+    case $command in
+        help) mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$word") ;;
+        check | up | run)
+            mapfile -t COMPREPLY < <(compgen -f -X '!*.y?(a)ml' -- "$word"; compgen -d -- "$word")
+            compopt -o filenames 2>/dev/null ;;
+        status | reload | stop | logs)
+            mapfile -t COMPREPLY < <(compgen -W "$(_trilith_sites "$state")" -- "$word"
+                                     compgen -f -X '!*.y?(a)ml' -- "$word") ;;
+        serve)
+            mapfile -t COMPREPLY < <(compgen -d -- "$word")
+            compopt -o filenames 2>/dev/null ;;
+    esac
+}
+
+complete -F _trilith trilith
