@@ -50,7 +50,7 @@ static PyObject *name_of(struct text name)
     return made;
 }
 
-static int add_entry(PyObject *environ, const struct segment_entry *entry, struct text name,
+static int add_entry(PyObject *variables, const struct segment_entry *entry, struct text name,
                      struct text value)
 {
     PyObject *key;
@@ -61,7 +61,7 @@ static int add_entry(PyObject *environ, const struct segment_entry *entry, struc
         key = name_of(name);
     }
     PyObject *text = PyUnicode_DecodeLatin1(value.data, (Py_ssize_t)value.len, NULL);
-    int result = key != NULL && text != NULL ? PyDict_SetItem(environ, key, text) : -1;
+    int result = key != NULL && text != NULL ? PyDict_SetItem(variables, key, text) : -1;
     Py_XDECREF(key);
     Py_XDECREF(text);
     return result;
@@ -69,8 +69,8 @@ static int add_entry(PyObject *environ, const struct segment_entry *entry, struc
 
 PyObject *environ_new(PyObject *template, const struct segment_slot *slot, PyObject *input)
 {
-    PyObject *environ = PyDict_Copy(template);
-    if (environ == NULL || PyDict_SetItem(environ, input_key, input) < 0)
+    PyObject *variables = PyDict_Copy(template);
+    if (variables == NULL || PyDict_SetItem(variables, input_key, input) < 0)
         goto failed;
     size_t bytes = slot->table_bytes <= SEGMENT_REQUEST_BYTES ? slot->table_bytes : 0;
     struct text rest = text_from((const char *)slot->request, bytes);
@@ -84,12 +84,12 @@ PyObject *environ_new(PyObject *template, const struct segment_slot *slot, PyObj
             break;
         struct text name = text_part(rest, 0, entry.name_bytes);
         struct text value = text_part(rest, entry.name_bytes, entry.value_bytes);
-        if (add_entry(environ, &entry, name, value) < 0)
+        if (add_entry(variables, &entry, name, value) < 0)
             goto failed;
         rest = text_skip(rest, (size_t)entry.name_bytes + entry.value_bytes);
     }
-    return environ;
+    return variables;
 failed:
-    Py_XDECREF(environ);
+    Py_XDECREF(variables);
     return NULL;
 }

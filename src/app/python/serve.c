@@ -127,14 +127,14 @@ static int send_result(PyObject *result)
 /* ---- one request ---- */
 
 /* Takes the exception away and has it written to the log, with the request. */
-static void report_exception(PyObject *report, PyObject *environ)
+static void report_exception(PyObject *report, PyObject *variables)
 {
     PyObject *type, *value, *trace;
     PyErr_Fetch(&type, &value, &trace);
     PyErr_NormalizeException(&type, &value, &trace);
     if (trace != NULL)
         PyException_SetTraceback(value, trace);
-    PyObject *done = PyObject_CallFunctionObjArgs(report, environ != NULL ? environ : Py_None,
+    PyObject *done = PyObject_CallFunctionObjArgs(report, variables != NULL ? variables : Py_None,
                                                   value != NULL ? value : Py_None, NULL);
     if (done == NULL)
         PyErr_WriteUnraisable(report);
@@ -144,7 +144,7 @@ static void report_exception(PyObject *report, PyObject *environ)
     Py_XDECREF(trace);
 }
 
-static void report_length(PyObject *report, PyObject *environ)
+static void report_length(PyObject *report, PyObject *variables)
 {
     const struct answer *answer = &worker.answer;
     bool is_short = answer->length >= 0 && answer->given < answer->length && !answer->has_no_body &&
@@ -153,7 +153,7 @@ static void report_length(PyObject *report, PyObject *environ)
         return;
     PyErr_Format(PyExc_AssertionError, "the answer has %s bytes than its Content-Length of %lld",
                  is_short ? "fewer" : "more", (long long)answer->length);
-    report_exception(report, environ);
+    report_exception(report, variables);
 }
 
 struct application {
@@ -167,29 +167,29 @@ static void run_request(const struct application *application, size_t slot)
     answer_begin(slot);
     PyObject *input = input_new(worker.answer.slot);
     PyObject *start_response = start_response_new();
-    PyObject *environ = NULL, *result = NULL;
+    PyObject *variables = NULL, *result = NULL;
     if (input != NULL && start_response != NULL)
-        environ = environ_new(application->template, worker.answer.slot, input);
-    if (environ != NULL) {
-        PyObject *arguments[] = { environ, start_response };
+        variables = environ_new(application->template, worker.answer.slot, input);
+    if (variables != NULL) {
+        PyObject *arguments[] = { variables, start_response };
         result = PyObject_Vectorcall(application->call, arguments, 2, NULL);
     }
     if (result != NULL && send_result(result) == 0)
-        report_length(application->report, environ);
+        report_length(application->report, variables);
     if (PyErr_Occurred() != NULL) {
         bool is_expected = answer_is_cancelled() && PyErr_ExceptionMatches(PyExc_BrokenPipeError);
         answer_fail();
         if (is_expected)
             PyErr_Clear();
         else
-            report_exception(application->report, environ);
+            report_exception(application->report, variables);
     }
     if (input != NULL)
         input_detach(input);
     if (start_response != NULL)
         start_response_detach(start_response);
     Py_XDECREF(result);
-    Py_XDECREF(environ);
+    Py_XDECREF(variables);
     Py_XDECREF(start_response);
     Py_XDECREF(input);
 }
