@@ -282,10 +282,13 @@ int app_fixture_open(struct app_fixture *fixture, struct text request)
 char *app_fixture_read(struct app_fixture *fixture, int fd, int64_t timeout_ms, size_t *len_out)
 {
     char *answer = memory_new(1);
-    size_t len = 0;
+    size_t len = 0, capacity = 0;
     int64_t until_ms = clock_now_ms() + timeout_ms;
     while (clock_now_ms() < until_ms) {
-        answer = memory_resize(answer, len + 65537);
+        if (capacity < len + 65537) {
+            capacity = capacity * 2 + 65537;
+            answer = memory_resize(answer, capacity);
+        }
         ssize_t got = recv(fd, answer + len, 65536, MSG_DONTWAIT);
         if (got == 0 || (got < 0 && errno != EAGAIN))
             break;

@@ -6,11 +6,14 @@
  * once per turn of the loop; call.c is one request on its way:
  *
  *   collect body ──► wait (no slot free) ──► in a slot ──► answer starts ──► over
+ *                                                              └─ slow client: the rest lies in a
+ *                                                                 file, the slot is left
  */
 
 #include "app/app.h"
 #include "app/environ.h"
 #include "app/response.h"
+#include "app/spill.h"
 
 struct bridge;
 
@@ -21,10 +24,15 @@ struct call {
     struct text mount;
     struct list link;           /* in bridge->waiting, when it is there */
     struct loop_timer deadline; /* runs from the moment the body is here */
-    int place;                  /* own slot of the bridge, -1: none */
+    struct loop_timer patience; /* with a client that does not take its answer */
+    struct spill spill;
+    int place; /* own slot of the bridge, -1: none */
     bool is_waiting;
     bool is_started; /* the head of the answer was passed on */
     bool is_paused;  /* until the client has taken what is there */
+    bool is_slow;    /* it took its time: what comes goes to the spill, not to memory */
+    bool is_noted;   /* its times were told to the exchange */
+    bool has_ended;  /* the application is done, the rest is in the spill */
     bool is_retried;
     int64_t arrived_us;
     int64_t length; /* announced by the application, -1: not */

@@ -8,6 +8,8 @@
 
 #include "core/log.h"
 
+enum { PATIENCE_MS = 20 }; /* a quick client has taken 256 KiB by then */
+
 static const struct http_exchange_events no_events;
 
 /* ---- the end of a call ---- */
@@ -21,8 +23,9 @@ static int64_t clamped(int64_t from_us, int64_t to_us)
 static void note(struct call *call)
 {
     struct bridge *bridge = call->bridge;
-    if (call->place < 0)
+    if (call->place < 0 || call->is_noted)
         return;
+    call->is_noted = true;
     const struct segment_slot *slot = bridge_slot(bridge, call->place);
     size_t worker = segment_slot_worker(&bridge->segment, bridge_number(bridge, call->place));
     int64_t now_us = loop_now_us(bridge->loop);
@@ -40,8 +43,8 @@ static void note(struct call *call)
         http_exchange_note(call->exchange, text_of(bridge->names[worker]), wait_us, work_us);
 }
 
-/* Nothing comes back to this call any more. The exchange is still there to be answered. */
-static void let_go(struct call *call)
+/* No worker works for it any more. */
+static void leave(struct call *call)
 {
     struct bridge *bridge = call->bridge;
     note(call);
@@ -53,6 +56,14 @@ static void let_go(struct call *call)
     }
     if (call->place >= 0)
         bridge_leave(bridge, call);
+}
+
+/* Nothing comes back to this call any more. The exchange is still there to be answered. */
+static void let_go(struct call *call)
+{
+    leave(call);
+    loop_timer_stop(call->bridge->loop, &call->patience);
+    spill_done(&call->spill);
     http_exchange_attach(call->exchange, &no_events, NULL);
 }
 
@@ -110,29 +121,75 @@ static bool pass_head(struct call *call, struct text shared)
 /* Ends the answer with these last bytes, which may lie in the slot. */
 static void finish(struct call *call, struct text last)
 {
-    struct http_exchange *exchange = call->exchange;
     note(call);
-    http_response_send(exchange, last, true);
+    if (!spill_is_empty(&call->spill)) { /* it is not the client's turn yet */
+        call->has_ended = true;
+        leave(call);
+        return;
+    }
+    http_response_send(call->exchange, last, true);
     response_took(&call->reader);
-    loop_timer_stop(call->bridge->loop, &call->deadline);
-    bridge_leave(call->bridge, call);
-    http_exchange_attach(exchange, &no_events, NULL);
+    let_go(call);
 }
 
-/* True when the call is over. */
-static bool pass_body(struct call *call, struct text data)
+static bool must_spill(const struct call *call)
+{
+    return call->is_slow &&
+           (!spill_is_empty(&call->spill) || http_response_is_full(call->exchange));
+}
+
+/* Whether the next piece has a place to go. */
+static bool may_pass(const struct call *call)
+{
+    return !call->is_paused ||
+           (call->is_slow && (spill_is_empty(&call->spill) || call->spill.length < SPILL_LIMIT));
+}
+
+static void on_patience(struct loop_timer *timer)
+{
+    struct call *call = list_entry(timer, struct call, patience);
+    call->is_slow = true;
+    if (call->place >= 0)
+        call_look(call);
+}
+
+static void pause_call(struct call *call)
+{
+    call->is_paused = true;
+    if (!call->is_slow)
+        loop_timer_start(call->bridge->loop, &call->patience, PATIENCE_MS);
+}
+
+static void spill_body(struct call *call, struct text data, bool is_last)
+{
+    const char *folder = http_exchange_config(call->exchange)->spool_folder;
+    if (spill_put(&call->spill, folder, data) != OK) {
+        lose(call, 502, "no room for an answer to a slow client");
+        return;
+    }
+    response_took(&call->reader);
+    if (is_last)
+        finish(call, T(""));
+}
+
+static void pass_body(struct call *call, struct text data)
 {
     call->passed += (int64_t)data.len;
-    if (call->length >= 0 && call->passed >= call->length) {
+    bool is_last = call->length >= 0 && call->passed >= call->length;
+    /* an answer that goes on is not late; without progress it is */
+    loop_timer_start(call->bridge->loop, &call->deadline, call->bridge->app->request_ms);
+    if (must_spill(call)) {
+        spill_body(call, data, is_last);
+        return;
+    }
+    if (is_last) {
         finish(call, data);
-        return true;
+        return;
     }
     http_response_send(call->exchange, data, false);
     response_took(&call->reader);
-    call->is_paused = http_response_is_full(call->exchange);
-    /* an answer that goes on is not late; without progress it is */
-    loop_timer_start(call->bridge->loop, &call->deadline, call->bridge->app->request_ms);
-    return false;
+    if (http_response_is_full(call->exchange))
+        pause_call(call);
 }
 
 /* One piece. True when there may be more. */
@@ -150,7 +207,8 @@ static bool pass_piece(struct call *call)
         response_took(&call->reader);
         return true;
     case RESPONSE_BODY:
-        return !pass_body(call, data) && !call->is_paused;
+        pass_body(call, data);
+        return call->place >= 0 && may_pass(call);
     case RESPONSE_END:
         finish(call, T(""));
         return false;
@@ -187,13 +245,13 @@ void call_look(struct call *call)
 {
     struct bridge *bridge = call->bridge;
     int place = call->place;
-    if (call->is_paused)
+    if (!may_pass(call))
         return;
     /* the state before the bytes: what a finished worker wrote is all there */
     enum slot_state state = segment_state(&bridge->segment, bridge_number(bridge, place));
     while (pass_piece(call))
         continue;
-    if (bridge->places[place].call != call || call->is_paused)
+    if (bridge->places[place].call != call || !may_pass(call))
         return;
     if (state == SLOT_FAILED)
         on_worker_lost(call);
@@ -274,7 +332,14 @@ static void on_drained(struct http_exchange *exchange)
 {
     struct call *call = http_exchange_state(exchange);
     call->is_paused = false;
-    if (call->place >= 0)
+    loop_timer_stop(call->bridge->loop, &call->patience);
+    if (!spill_is_empty(&call->spill)) {
+        spill_send(&call->spill, exchange, call->has_ended);
+        call->is_paused = !call->has_ended && http_response_is_full(exchange);
+    }
+    if (call->has_ended)
+        let_go(call);
+    else if (call->place >= 0)
         call_look(call);
 }
 
@@ -306,7 +371,9 @@ void call_start(struct bridge *bridge, struct text mount, struct http_exchange *
     call->place = -1;
     call->length = -1;
     list_init(&call->link);
+    call->spill.file = -1;
     loop_timer_init(&call->deadline, on_deadline);
+    loop_timer_init(&call->patience, on_patience);
     http_exchange_attach(exchange, &events, call);
     if (!http_exchange_request(exchange)->has_body)
         enter(call);

@@ -357,6 +357,7 @@ class Zygote:
         _trilith.begin(worker.index, pid)
         worker.pid, worker.started, worker.ready = pid, time.monotonic(), read
         worker.is_ready = False
+        self.tell_at = 0
         worker.restarts += 1
         worker.overdue_since = None
 
@@ -369,6 +370,7 @@ class Zygote:
     def read_ready(self, worker):
         """True when the worker said that it works; ends this generation when a first one cannot."""
         text = os.read(worker.ready, 4000).decode("utf-8", "replace")
+        self.tell_at = 0
         if text == "ok":
             worker.is_ready = True
         elif text and not self.is_announced:
@@ -403,6 +405,7 @@ class Zygote:
         had_request = _trilith.lost(worker.index)
         lived = time.monotonic() - worker.started
         worker.pid = 0
+        self.tell_at = 0
         if self.is_draining or (os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0):
             return
         how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) \
