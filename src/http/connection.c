@@ -11,6 +11,8 @@
 
 #include "core/memory.h"
 
+#include <netinet/tcp.h>
+
 enum { INPUT_LIMIT = 4 * 1024 * 1024 }; /* never reached: input is asked for only when needed */
 
 /* ---- ends ---- */
@@ -396,6 +398,14 @@ static const struct stream_events stream_events = {
     .closed = on_closed,
 };
 
+/* The kernel would take megabytes for a client that reads slowly. */
+static void bound_kernel_buffer(int fd)
+{
+    int bytes = OUTPUT_HIGH_BYTES;
+    /* fails for what is not TCP, and need not work there */
+    (void)!setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof(bytes));
+}
+
 static void take_local_address(struct connection *conn, int fd)
 {
     struct sockaddr_storage name;
@@ -419,6 +429,7 @@ void connection_new(struct http_server *server, int fd, const struct address *pe
     conn->input = buffer_of(INPUT_LIMIT);
     loop_task_init(&conn->task, run_task);
     take_local_address(conn, fd);
+    bound_kernel_buffer(fd);
     conn->stream = stream_new(server->loop, fd, peer, &stream_events, conn);
     list_init(&conn->link);
     list_append(&server->connections, &conn->link);

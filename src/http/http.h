@@ -243,7 +243,8 @@ void http_response_file(struct http_exchange *exchange, int file, bool owns_file
 bool http_response_is_full(const struct http_exchange *exchange);
 
 /* Breaks the answer off: 502 if no head was sent yet (through http_reply_error), else the
- * connection is closed without a clean end, so the client sees that something is missing. */
+ * connection is closed without a clean end, so the client sees that something is missing. The
+ * exchange is over for the caller, as after is_last: no aborted() comes. */
 void http_response_abort(struct http_exchange *exchange);
 
 /* A whole answer in one call. */

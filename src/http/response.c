@@ -382,6 +382,7 @@ void http_response_abort(struct http_exchange *exchange)
     }
     if (exchange->failure == NULL)
         exchange->failure = "answer broken off";
+    exchange->events = NULL; /* who breaks it off need not be told */
     exchange->is_broken = true;
     connection_wake(exchange->conn);
 }
