@@ -93,7 +93,8 @@ static int compare_fds(const void *a, const void *b)
 void privileges_close_all_but(int *fds, size_t count)
 {
     unsigned from = 3;
-    qsort(fds, count, sizeof(*fds), compare_fds);
+    if (count > 0)
+        qsort(fds, count, sizeof(*fds), compare_fds);
     for (size_t i = 0; i < count; i++) {
         if (fds[i] < (int)from)
             continue;
