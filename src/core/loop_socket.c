@@ -23,7 +23,7 @@
 #define ACCEPT_PAUSE_MS 100
 
 /* Bytes of a file per pass: a fast reader of a large file shares the loop with the others. */
-#define FILE_BATCH (1 << 20)
+#define FILE_BATCH (256 * 1024)
 
 /* Unused operations kept for the next sends. */
 #define OP_POOL_LIMIT 256
