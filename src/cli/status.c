@@ -2,12 +2,13 @@
  * `trilith status`: what runs, for people as a table, for programs as the parent's own JSON. Rates
  * come from asking twice; what is not well shows its last log lines.
  */
+#include "cli/status.h"
+
 #include "cli/target.h"
 #include "cli/terminal.h"
 #include "core/clock.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -16,12 +17,17 @@ enum {
     SAMPLE_MS = 300, /* between the two samples of the rates */
     TAIL_LINES = 10, /* of a process that is not well */
     OUTPUT_LIMIT = 4 << 20,
+    BUSY_SHOWN_MS = 1000,
 };
+
+static const char *text_of_json(const json_t *value)
+{
+    return json_is_string(value) ? json_string_value(value) : "";
+}
 
 static const char *string_of(const json_t *object, const char *key)
 {
-    const char *value = json_string_value(json_object_get(object, key));
-    return value != NULL ? value : "";
+    return text_of_json(json_object_get(object, key));
 }
 
 static int64_t number_of(const json_t *object, const char *key)
@@ -82,21 +88,25 @@ static void write_head(struct buffer *out, const json_t *root, bool has_colour)
         buffer_print(out, "  since %.19sZ", since);
     buffer_print(out, "\n");
     json_array_foreach(json_object_get(root, "urls"), index, url)
-        buffer_print(out, "  %s\n", json_string_value(url));
+        buffer_print(out, "  %s\n", text_of_json(url));
     buffer_print(out, "\n");
 }
 
-static void write_workers(struct buffer *out, const json_t *process)
+static void write_workers(struct buffer *out, const json_t *process, size_t width)
 {
     size_t index;
     json_t *worker;
-    char age[24];
+    char age[24], name[32];
     json_array_foreach(json_object_get(process, "workers"), index, worker)
     {
-        buffer_print(out, "    worker %-11zu %-9s %7" PRId64, index, string_of(worker, "state"),
+        int64_t busy_ms = number_of(worker, "busy_ms"), restarts = number_of(worker, "restarts");
+        snprintf(name, sizeof(name), "  worker %zu", index);
+        buffer_print(out, "  %-*s  %-9s %7" PRId64, (int)width, name, string_of(worker, "state"),
                      number_of(worker, "pid"));
-        if (json_object_get(worker, "uptime_ms") != NULL)
-            buffer_print(out, " %7s", format_age(number_of(worker, "uptime_ms"), age));
+        buffer_print(out, " %7s %8" PRId64 "  %" PRId64 " requests", "", restarts,
+                     number_of(worker, "requests"));
+        if (busy_ms >= BUSY_SHOWN_MS)
+            buffer_print(out, ", busy for %s", format_age(busy_ms, age));
         buffer_print(out, "\n");
     }
 }
@@ -119,7 +129,7 @@ static void write_process(struct buffer *out, const json_t *process, size_t widt
     if (!is_well && ended[0] != '\0')
         buffer_print(out, "%s%s", note[0] != '\0' ? "; " : "  ", ended);
     buffer_print(out, "\n");
-    write_workers(out, process);
+    write_workers(out, process, width);
 }
 
 static void write_tail(struct buffer *out, const json_t *process, bool has_colour)
@@ -131,22 +141,21 @@ static void write_tail(struct buffer *out, const json_t *process, bool has_colou
     buffer_print(out, "\nlast lines of %s:\n", string_of(process, "name"));
     for (size_t i = count > TAIL_LINES ? count - TAIL_LINES : 0; i < count; i++)
         buffer_print(out, "  %s%s%s\n", colour_begin(COLOUR_DIM, has_colour),
-                     json_string_value(json_array_get(tail, i)),
-                     colour_end(COLOUR_DIM, has_colour));
+                     text_of_json(json_array_get(tail, i)), colour_end(COLOUR_DIM, has_colour));
 }
 
 static void write_processes(struct buffer *out, const json_t *root, bool has_colour)
 {
     const json_t *processes = json_object_get(root, "processes");
-    size_t index, width = strlen("PROCESS");
+    size_t index, width = strlen("  worker 0");
     json_t *process;
     json_array_foreach(processes, index, process)
     {
         size_t len = strlen(string_of(process, "name"));
         width = len > width ? len : width;
     }
-    buffer_print(out, "  %-*s  %-9s %7s %7s %8s\n", (int)width, "PROCESS", "STATE", "PID", "UPTIME",
-                 "RESTARTS");
+    buffer_print(out, "  %-*s  %-9s %7s %7s %8s  NOTE\n", (int)width, "PROCESS", "STATE", "PID",
+                 "UPTIME", "RESTARTS");
     json_array_foreach(processes, index, process) write_process(out, process, width, has_colour);
     json_array_foreach(processes, index, process) write_tail(out, process, has_colour);
 }
@@ -183,6 +192,14 @@ static void write_rates(struct buffer *out, const json_t *first, const json_t *s
                      number_of(after, "dns_refused"));
 }
 
+void status_page(struct buffer *out, const json_t *first, const json_t *second, int64_t us,
+                 bool has_colour)
+{
+    write_head(out, second, has_colour);
+    write_processes(out, second, has_colour);
+    write_rates(out, first, second, us);
+}
+
 /* ---- the command ---- */
 
 static json_t *ask_once(const struct target *target, int *status)
@@ -204,11 +221,8 @@ static int show(const struct target *target)
     clock_sleep_ms(SAMPLE_MS);
     int64_t us = clock_now_us() - started_us;
     json_t *second = ask_once(target, &status);
-    if (second != NULL) {
-        write_head(&out, second, has_colour);
-        write_processes(&out, second, has_colour);
-        write_rates(&out, first, second, us);
-    }
+    if (second != NULL)
+        status_page(&out, first, second, us, has_colour);
     json_decref(first);
     json_decref(second);
     return status != CLI_OK || print_text(buffer_text(&out)) ? status : CLI_FAILED;

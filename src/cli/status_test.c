@@ -1,0 +1,75 @@
+/*
+ * The page of `trilith status`, from answers of the parent.
+ */
+#include "cli/status.h"
+
+#include "core/test.h"
+
+static const char before[] = "{\"metrics\":{\"requests\":1000,\"app_requests\":10}}";
+
+static const char after[] =
+    "{\"ok\":true,\"site\":\"www.foobar.com\",\"state\":\"degraded\",\"generation\":3,"
+    "\"since\":\"2026-11-21T11:54:40.283Z\",\"urls\":[\"http://127.0.0.1:8080/\"],"
+    "\"processes\":["
+    "{\"name\":\"parent\",\"state\":\"ready\",\"pid\":10,\"uptime_ms\":90061000,\"restarts\":0,"
+    "\"note\":\"\",\"workers\":[],\"tail\":[\"not shown\"]},"
+    "{\"name\":\"app/app\",\"state\":\"ready\",\"pid\":11,\"uptime_ms\":2500,\"restarts\":1,"
+    "\"note\":\"guestbook:app\",\"ended\":\"killed\",\"tail\":[],\"workers\":["
+    "{\"state\":\"busy\",\"pid\":12,\"requests\":7,\"busy_ms\":3200,\"restarts\":2}]},"
+    "{\"name\":\"dns\",\"state\":\"backoff\",\"pid\":null,\"uptime_ms\":0,\"restarts\":5,"
+    "\"note\":\"\",\"ended\":\"exit status 1\",\"workers\":[],\"tail\":[\"one\",\"two\"]}],"
+    "\"metrics\":{\"requests\":1500,\"responses_4xx\":2,\"responses_5xx\":1,\"app_requests\":20,"
+    "\"app_work_us\":50000,\"app_busy\":1,\"app_queue\":4,\"app_failures\":1,"
+    "\"connections_open\":3,\"connections_accepted\":9,\"dns_queries\":0}}";
+
+static const char want[] =
+    "www.foobar.com  degraded  generation 3  since 2026-11-21T11:54:40Z\n"
+    "  http://127.0.0.1:8080/\n"
+    "\n"
+    "  PROCESS     STATE         PID  UPTIME RESTARTS  NOTE\n"
+    "  parent      ready          10     25h        0\n"
+    "  app/app     ready          11      2s        1  guestbook:app\n"
+    "    worker 0  busy           12                2  7 requests, busy for 3s\n"
+    "  dns         backoff         -       -        5  exit status 1\n"
+    "\n"
+    "last lines of dns:\n"
+    "  one\n"
+    "  two\n"
+    "\n"
+    "  requests     1000/s now, 1500 in all (2 4xx, 1 5xx)\n"
+    "  connections  3 open, 9 accepted\n"
+    "  app          20/s now, 1 busy, 4 waiting, 2.5 ms each, 1 lost\n";
+
+TEST(cli_status_page)
+{
+    struct buffer out = buffer_of(65536);
+    json_t *first = json_loads(before, 0, NULL), *second = json_loads(after, 0, NULL);
+    status_page(&out, first, second, 500000, false);
+    CHECK(text_equal(buffer_text(&out), text_of(want)), "%.*s", FMT(buffer_text(&out)));
+    buffer_clear(&out);
+    status_page(&out, first, second, 500000, true);
+    CHECK(text_find_text(buffer_text(&out), T("\033[31mdegraded\033[0m")) > 0, "red");
+    CHECK(text_find_text(buffer_text(&out), T("\033[32mready")) > 0, "green");
+    buffer_done(&out);
+    json_decref(first);
+    json_decref(second);
+}
+
+/* An answer of another version must not end the command. */
+TEST(cli_status_page_of_anything)
+{
+    static const char *const answers[] = {
+        "{}",
+        "[]",
+        "{\"processes\":[1,null,{}],\"urls\":[1],\"metrics\":[]}",
+        "{\"processes\":[{\"workers\":[1,{}],\"tail\":[1,2]}],\"site\":5,\"since\":{}}",
+    };
+    for (size_t i = 0; i < COUNT(answers); i++) {
+        struct buffer out = buffer_of(65536);
+        json_t *answer = json_loads(answers[i], 0, NULL);
+        status_page(&out, answer, answer, 0, false);
+        CHECK(out.len > 0, "%s", answers[i]);
+        buffer_done(&out);
+        json_decref(answer);
+    }
+}
