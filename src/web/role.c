@@ -2,12 +2,14 @@
  * The parent's side of the edge: how many there are, and what is opened for them while root, as the
  * edge itself runs as a user that may see neither privileged ports nor private folders.
  */
-#include "core/sys.h"
+#include "core/log.h"
 #include "web/web.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static bool is_here(const struct generation *generation)
@@ -43,6 +45,21 @@ static enum err listen_open(struct generation *generation, struct why *why)
     return generation_listen(generation, &address, SOCK_STREAM, why, "listen.http.%d", 0);
 }
 
+/* A root parent can open what the edge, as its own user, cannot enter; that would be a 403 for
+ * every file and nobody would know why. */
+static void folder_check(const struct generation *generation, const char *path, int fd)
+{
+    struct stat info;
+    uid_t uid = generation_uid(generation, "web");
+    if (!generation->is_root || fstat(fd, &info) != 0 || info.st_uid == uid ||
+        (info.st_mode & S_IXOTH) != 0)
+        return;
+    log_warn("web",
+             "the web server's user cannot enter a static folder and will answer 403; allow it: "
+             "chmod o+rx",
+             STRING("folder", path), INT("uid", (int64_t)uid));
+}
+
 static enum err folder_open(struct generation *generation, const struct site_route *route,
                             struct why *why)
 {
@@ -54,6 +71,7 @@ static enum err folder_open(struct generation *generation, const struct site_rou
     if (fd < 0)
         return fail(why, ERR_NOT_FOUND, "cannot open the static folder '%s' of %.*s (line %d): %s",
                     path, FMT(route->path), route->place.line, strerror(errno));
+    folder_check(generation, path, fd);
     generation_add_fd(generation, fd, "static.%zu", route->number);
     return OK;
 }
