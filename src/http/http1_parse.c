@@ -163,7 +163,7 @@ enum http1_state http1_parse_request(struct text head, const struct http1_limits
                                      struct http1_problem *problem)
 {
     struct text line = { NULL, 0 };
-    struct http1_lengths lengths;
+    struct http1_lengths lengths = { 0 };
     request->headers = (struct http_headers){ 0 };
     if (!http1_next_line(&head, &line))
         return http1_refuse(problem, 400, "malformed request line");

@@ -36,7 +36,7 @@ enum http1_state http1_parse_response(struct text head, const struct http1_limit
                                       struct http1_problem *problem)
 {
     struct text line = { NULL, 0 };
-    struct http1_lengths lengths;
+    struct http1_lengths lengths = { 0 };
     *response = (struct http1_response){ 0 };
     if (!http1_next_line(&head, &line) || !parse_status_line(line, response))
         return http1_refuse(problem, 502, "malformed status line");
