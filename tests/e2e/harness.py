@@ -368,6 +368,16 @@ class Trilith:
     def get(self, path, **options):
         return self.request("GET", path, **options)
 
+    def busy_workers(self, count):
+        """pids of the workers that answer that many requests at once (of the application ECHO)."""
+        clients = [self.raw(timeout=60) for _ in range(count)]
+        for client in clients:
+            client.send("GET /sleep?0.3 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answers = [parse_responses(client.receive_all())[0] for client in clients]
+        for client in clients:
+            client.socket.close()
+        return {answer.json()["pid"] for answer in answers}
+
     def raw(self, **options):
         return Raw(self.port, **options)
 

@@ -30,6 +30,7 @@ class Browser:
             ["/usr/bin/chromedriver", f"--port={self.port}"], stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.folder,
             env={"PATH": harness.PATH, "HOME": self.folder, "TMPDIR": self.folder})
+        harness.RUNNING.add(self.driver.pid)  # no orphan of a site
         harness.wait_for(self.is_up, 30, "chromedriver")
         flags = self.FLAGS + [f"--user-data-dir={self.folder}/profile"]
         answer = self.call("POST", "/session", {"capabilities": {"alwaysMatch": {
@@ -87,6 +88,7 @@ class Browser:
         except subprocess.TimeoutExpired:
             self.driver.kill()
             self.driver.wait(10)
+        harness.RUNNING.discard(self.driver.pid)
         harness.wait_for(lambda: not left_over(self.folder), 10, "the end of Chromium")
         shutil.rmtree(self.folder, ignore_errors=True)
 
