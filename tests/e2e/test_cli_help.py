@@ -122,7 +122,7 @@ def test_manual_page_and_completion(workshop):
 
 
 def test_unit_file(workshop):
-    units = [p for p in harness.ROOT.rglob("*.service")
+    units = [p for p in harness.ROOT.rglob("*.service.in")
              if not str(p.relative_to(harness.ROOT)).startswith("build")]
     assert units, "no systemd unit"
     text = pathlib.Path(units[0]).read_text()

@@ -62,6 +62,7 @@ class Backend(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def backend():
+    http.server.ThreadingHTTPServer.request_queue_size = 128
     server = http.server.ThreadingHTTPServer(("127.0.0.1", harness.free_port()), Backend)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
