@@ -20,6 +20,7 @@ enum {
 struct dns_udp {
     struct dns_server *server;
     struct loop_watch watch;
+    bool is_any; /* bound to all addresses of the machine */
     struct mmsghdr messages[BATCH];
     struct iovec iov[BATCH];
     struct sockaddr_storage peers[BATCH];
@@ -50,12 +51,13 @@ static int receive_batch(struct dns_udp *udp)
 {
     for (size_t i = 0; i < BATCH; i++) {
         udp->iov[i] = (struct iovec){ udp->queries[i], QUERY_SIZE };
-        udp->messages[i].msg_hdr = (struct msghdr){ .msg_name = &udp->peers[i],
-                                                    .msg_namelen = sizeof(udp->peers[i]),
-                                                    .msg_iov = &udp->iov[i],
-                                                    .msg_iovlen = 1,
-                                                    .msg_control = udp->controls[i].bytes,
-                                                    .msg_controllen = CONTROL_SIZE };
+        udp->messages[i].msg_hdr =
+            (struct msghdr){ .msg_name = &udp->peers[i],
+                             .msg_namelen = sizeof(udp->peers[i]),
+                             .msg_iov = &udp->iov[i],
+                             .msg_iovlen = 1,
+                             .msg_control = udp->controls[i].bytes,
+                             .msg_controllen = udp->is_any ? CONTROL_SIZE : 0 };
     }
     return recvmmsg(udp->watch.fd, udp->messages, BATCH, MSG_DONTWAIT, NULL);
 }
@@ -72,7 +74,8 @@ static unsigned answer_batch(struct dns_udp *udp, unsigned count)
             continue;
         udp->iov[i] = (struct iovec){ udp->answers[i], reply.len };
         udp->messages[i].msg_hdr.msg_flags = 0;
-        forget_interface(&udp->messages[i].msg_hdr);
+        if (udp->is_any)
+            forget_interface(&udp->messages[i].msg_hdr);
         udp->messages[ready++] = udp->messages[i];
     }
     return ready;
@@ -101,15 +104,27 @@ static void udp_ready(struct loop_watch *watch, unsigned events)
     }
 }
 
+/* On a socket of all addresses the kernel must tell which one was asked. */
+static void ask_for_address(struct dns_udp *udp, int fd)
+{
+    static const struct in6_addr any = IN6ADDR_ANY_INIT;
+    struct address own = { .len = sizeof(own.u) };
+    int on = 1;
+    if (getsockname(fd, &own.u.any, &own.len) != 0)
+        return;
+    if (own.u.any.sa_family == AF_INET && own.u.v4.sin_addr.s_addr == INADDR_ANY)
+        udp->is_any = setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on)) == 0;
+    if (own.u.any.sa_family == AF_INET6 && memcmp(&own.u.v6.sin6_addr, &any, sizeof(any)) == 0)
+        udp->is_any = setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof(on)) == 0;
+}
+
 struct dns_udp *dns_udp_new(struct dns_server *server, int fd)
 {
-    int on = 1, omit = IP_PMTUDISC_OMIT; /* no forged ICMP can make our packets small */
-    /* each fails on a socket of the other family */
-    (void)setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on));
-    (void)setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof(on));
-    (void)setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &omit, sizeof(omit));
+    int omit = IP_PMTUDISC_OMIT; /* no forged ICMP can make our packets small */
+    (void)setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &omit, sizeof(omit)); /* IPv4 only */
     struct dns_udp *udp = NEW(struct dns_udp);
     udp->server = server;
+    ask_for_address(udp, fd);
     if (loop_watch_start(server->loop, &udp->watch, fd, LOOP_READ, udp_ready) == OK)
         return udp;
     memory_free(udp);
