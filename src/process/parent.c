@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "core/memory.h"
 #include "core/sys.h"
+#include "process/closed_folder.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -295,10 +296,25 @@ static const struct role **with_log(const struct role *const roles[])
     return all;
 }
 
+/* The roles must reach their files with uids of their own. */
+static enum err open_way(struct parent *parent, const struct site *site)
+{
+    const char *paths[CLOSED_FOLDER_PATHS];
+    size_t count = 0;
+    paths[count++] = parent->folder.path;
+    paths[count++] = site->folder.data; /* texts of an arena end with NUL */
+    for (size_t i = 0; i < site->app_count && count < COUNT(paths); i++)
+        if (site->apps[i].root.len > 0)
+            paths[count++] = site->apps[i].root.data;
+    return closed_folder_open_way(paths, count, &parent->reason);
+}
+
 static enum err run(struct parent *parent, const char *state, struct site *site)
 {
     struct why *why = &parent->reason;
     enum err err = state_folder_open(state, text_of(parent->site_name), &parent->folder, why);
+    if (err == OK)
+        err = open_way(parent, site);
     if (err == OK)
         err = open_parts(parent, why);
     if (err != OK) {
