@@ -72,12 +72,13 @@ static enum err new_slots(struct parent *parent, const struct role *role,
         struct slot *before = slot_find(parent, role, i);
         if (before != NULL && role->reload != RELOAD_REPLACE)
             continue;
-        struct slot *slot = slot_new(parent, next, role, i);
+        bool is_replacement = before != NULL && before->state == SLOT_LOST;
+        struct slot *slot = slot_new(parent, next, role, i, is_replacement ? before : NULL);
         if (slot == NULL)
             return fail(why, ERR_LIMIT, "%s: more than %d processes", role->name, SLOT_LIMIT);
         slot->is_new = true;
-        if (before != NULL)
-            slot->restarts = before->restarts + (before->state == SLOT_LOST);
+        if (before != NULL && !is_replacement)
+            slot->restarts = before->restarts;
     }
     return OK;
 }
@@ -136,7 +137,7 @@ enum err change_begin(struct parent *parent, struct site *site, bool is_asked, s
     change->started_ms = loop_now_ms(parent->loop);
     change->is_asked = is_asked;
     change->is_broken = false;
-    parent->failed_number = SLOT_LIMIT;
+    parent->failed_tail = SLOT_LIMIT;
     loop_defer(parent->loop, &change->task);
     return OK;
 }
@@ -181,7 +182,7 @@ void change_fail(struct parent *parent, const struct slot *slot, const char *for
     vsnprintf(parent->reason.text, sizeof(parent->reason.text), format, args);
     va_end(args);
     parent->change.is_broken = true;
-    parent->failed_number = slot != NULL ? slot->number : SLOT_LIMIT;
+    parent->failed_tail = slot != NULL ? slot->tail : SLOT_LIMIT;
     loop_defer(parent->loop, &parent->change.task);
 }
 
@@ -201,6 +202,9 @@ static void tear_down(struct parent *parent)
             slot_stop(slot);
         } else if (slot->is_new) {
             slot_kill(slot);
+        } else if (slot->state == SLOT_LOST) {
+            slot->restarts++;
+            slot_note(slot, text_of(parent->reason.text));
         } else if (slot->pending == number || slot->generation == number) {
             slot->pending = 0;
             slot->generation = parent->serving->number;

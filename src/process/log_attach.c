@@ -47,9 +47,9 @@ static bool gather(struct parent *parent, struct message *message, struct buffer
         struct slot *slot = list_entry(at, struct slot, link);
         if (slot->is_attached || message->fd_count + 2 > MESSAGE_FD_LIMIT)
             continue;
-        add_pipe(message, text, "log", slot->number, slot->title, slot->log_pipe[0]);
+        add_pipe(message, text, "log", slot->tail, slot->title, slot->log_pipe[0]);
         if (slot->access_pipe[0] >= 0)
-            add_pipe(message, text, "access", slot->number, slot->title, slot->access_pipe[0]);
+            add_pipe(message, text, "access", slot->tail, slot->title, slot->access_pipe[0]);
     }
     message->text = buffer_text(text);
     return message->fd_count > 0;

@@ -164,10 +164,10 @@ static void tell_failure(struct parent *parent)
 {
     struct buffer text = buffer_of(65536);
     buffer_print(&text, "trilith: %s did not start: %s\n", parent->site_name, parent->reason.text);
-    if (parent->failed_number < SLOT_LIMIT) {
+    if (parent->failed_tail < SLOT_LIMIT) {
         buffer_print(&text, "its last log lines (all are in %s/log/trilith.log):\n",
                      parent->folder.path);
-        log_tail_each(&parent->tails[parent->failed_number], REASON_LINES, add_line, &text);
+        log_tail_each(&parent->tails[parent->failed_tail], REASON_LINES, add_line, &text);
     }
     int out = parent->ready_pipe >= 0 ? parent->ready_pipe : 2;
     enum err ignored = sys_write_all(out, buffer_text(&text));
@@ -346,7 +346,7 @@ int parent_run(const struct process_options *options, const struct role *const r
         .control = -1,
         .log_pipe = { -1, -1 },
         .tails_fd = -1,
-        .failed_number = SLOT_LIMIT,
+        .failed_tail = SLOT_LIMIT,
     };
     AUTO(memory_drop) char *own_state = options->state == NULL ? process_default_state() : NULL;
     list_init(&parent.slots);

@@ -45,6 +45,7 @@ struct slot {
     const struct role *role;
     size_t index;
     size_t number; /* its place in the shared tables and in run/pids */
+    size_t tail;   /* where its last lines are; one that replaces a lost process shares its place */
     char title[64];
     enum slot_state state;
     pid_t pid;           /* 0: none */
@@ -115,13 +116,14 @@ struct parent {
     int64_t replaced_ms;
     bool wants_reload;           /* SIGHUP came during a change */
     struct loop_task sweep_task; /* a slot is gone: something may be complete now */
-    size_t failed_number;        /* slot whose last lines explain the failure; SLOT_LIMIT: none */
+    size_t failed_tail;          /* the last lines that explain the failure; SLOT_LIMIT: none */
     int64_t started_ms, serving_since_wall_ms;
     int log_pipe[2]; /* of the parent's own lines */
     bool is_log_attached;
     struct loop_timer attach_timer;
     struct metrics_block *metrics;
     struct log_tail *tails; /* SLOT_LIMIT + 1, the last one for the parent's own lines */
+    uint8_t tail_users[SLOT_LIMIT];
     int tails_fd;
     struct probe *probe; /* NULL: none runs */
     int control;
@@ -140,8 +142,9 @@ int parent_run(const struct process_options *options, const struct role *const r
 
 /* ---- slots ---- */
 
+/* before: the lost one that it replaces, or NULL. NULL when there is no room or no pipe. */
 struct slot *slot_new(struct parent *parent, const struct generation *generation,
-                      const struct role *role, size_t index);
+                      const struct role *role, size_t index, const struct slot *before);
 void slot_free(struct slot *slot);
 /* Starts its process for that generation; a failure counts as a death. */
 void slot_start(struct slot *slot, const struct generation *generation, bool is_replay);
@@ -151,6 +154,7 @@ void slot_stop(struct slot *slot);
 void slot_kill(struct slot *slot);
 void slot_reaped(struct slot *slot, int wait_status);
 /* The process said, by message or sd_notify, that it works. */
+void slot_note(struct slot *slot, struct text note);
 void slot_ready(struct slot *slot, uint64_t generation);
 void slot_send(struct slot *slot, enum message_type type, uint64_t generation);
 struct slot *slot_by_pid(struct parent *parent, pid_t pid);

@@ -184,6 +184,8 @@ TEST(parent_replaces_a_lost_app_by_a_new_generation)
         CHECK(toy_is_soon(&toy, "", "state", "degraded"), "degraded");
         clock_sleep_ms(500);
         CHECK(toy_count(&toy, "app/toy worker ends") == 0, "its orphan goes on serving");
+        CHECK(toy_is_soon(&toy, "app/toy", "note", "exit status 4"), "why it does not come back");
+        CHECK(toy_is_soon(&toy, "app/toy", "tail", "told to crash"), "in its own words");
         toy_forget(&toy, "crash-app");
         CHECK(toy_is_soon(&toy, "", "state", "\"serving\""), "whole again");
         CHECK(toy_is(&toy, "app/toy", "state", "ready"), "a new one");

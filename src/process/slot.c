@@ -37,8 +37,17 @@ static size_t free_number(const struct parent *parent)
     return SLOT_LIMIT;
 }
 
+/* There are as many places as slots, and no slot uses two. */
+static size_t free_tail(const struct parent *parent)
+{
+    size_t place = 0;
+    while (parent->tail_users[place] > 0)
+        place++;
+    return place;
+}
+
 struct slot *slot_new(struct parent *parent, const struct generation *generation,
-                      const struct role *role, size_t index)
+                      const struct role *role, size_t index, const struct slot *before)
 {
     size_t number = free_number(parent);
     struct why why;
@@ -68,7 +77,11 @@ struct slot *slot_new(struct parent *parent, const struct generation *generation
         return NULL;
     }
     parent->by_number[number] = slot;
-    atomic_store(&parent->tails[number].written, 0); /* the number had another owner before */
+    slot->tail = before != NULL ? before->tail : free_tail(parent);
+    if (parent->tail_users[slot->tail]++ == 0)
+        atomic_store(&parent->tails[slot->tail].written, 0); /* it had another owner before */
+    if (before != NULL)
+        slot->restarts = before->restarts + 1;
     list_append(&parent->slots, &slot->link);
     return slot;
 }
@@ -104,6 +117,7 @@ void slot_free(struct slot *slot)
         fd_close(&slot->access_pipe[i]);
     }
     counters_retire(parent->metrics, slot->number);
+    parent->tail_users[slot->tail]--;
     parent->by_number[slot->number] = NULL;
     list_remove(&slot->link);
     memory_free(slot);
@@ -168,6 +182,11 @@ static void replace_text(char **place, struct text text)
         return;
     *place = memory_new(text.len + 1);
     memcpy(*place, text.data, text.len);
+}
+
+void slot_note(struct slot *slot, struct text note)
+{
+    replace_text(&slot->note, note);
 }
 
 void slot_ready(struct slot *slot, uint64_t generation)

@@ -68,7 +68,7 @@ static json_t *process_of(const struct parent *parent, const struct slot *slot)
     json_object_set_new(process, "note",
                         slot->note != NULL ? json_from(text_of(slot->note)) : json_string(""));
     json_object_set_new(process, "workers", workers_of(slot));
-    json_object_set_new(process, "tail", tail_of(&parent->tails[slot->number]));
+    json_object_set_new(process, "tail", tail_of(&parent->tails[slot->tail]));
     return process;
 }
 
