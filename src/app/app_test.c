@@ -80,6 +80,7 @@ static const struct exchange {
     { "204", "GET /empty204", NULL, { "204 No Content" }, "Content-Length" },
     { "exc_info before the head", "GET /replaces", NULL, { " 503 ", "replaced" }, "X-First" },
     { "a status without reason", "GET /no_reason", NULL, { "HTTP/1.1 299", "bare" } },
+    { "children inherit none of our descriptors", "GET /descriptors", NULL, { "[]" } },
     { "two cookies", "GET /cookies", NULL, { "Set-Cookie: a=1\r\n", "Set-Cookie: b=2\r\n" } },
     { "more than Content-Length",
       "GET /too_long",

@@ -266,6 +266,19 @@ TEST(app_is_found_by_its_name)
     }
 }
 
+TEST(app_with_threads_is_imported_by_each_worker)
+{
+    struct app_fixture fixture;
+    struct app_options options = { .wsgi = "test_application:create_with_thread()" };
+    if (CHECK(app_fixture_start(&fixture, &options) == MESSAGE_READY, "%s", fixture.message)) {
+        FREE char *answer = app_fixture_get(&fixture, "/threads");
+        CHECK(strcmp(body_of(answer), "2") == 0, "its thread lives: %s", answer);
+        FREE char *log = app_fixture_log(&fixture);
+        CHECK(strstr(log, "starts threads when it is imported") != NULL, "said so: %s", log);
+    }
+    app_fixture_stop(&fixture);
+}
+
 TEST(app_mount_is_script_name)
 {
     struct app_fixture fixture;

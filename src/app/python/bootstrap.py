@@ -26,6 +26,7 @@ import traceback
 
 CONFIG = json.loads(os.environ.pop("TRILITH_APP"))
 NAME = CONFIG["name"]
+ENVIRONMENT = dict(os.environ)
 
 MESSAGE_MAGIC = 0x54524C31
 MESSAGE_HEAD = struct.Struct("=IIQI")
@@ -123,16 +124,14 @@ def enter_root():
         os.chdir(root)
         os.listdir(root)
     except OSError as error:
-        if CONFIG["root_fd"] < 0:
-            raise Refused(f"cannot use the folder '{root}': {error.strerror}; give "
-                          f"{CONFIG['user']} access to it or set app.user") from error
         root = f"/proc/self/fd/{CONFIG['root_fd']}"
         try:
             os.chdir(root)
             os.listdir(root)
-        except OSError as inner:
-            raise Refused(f"cannot read the folder '{CONFIG['root']}': {inner.strerror}; give "
-                          f"{CONFIG['user']} access to it or set app.user") from inner
+        except OSError:
+            raise Refused(f"{CONFIG['user']} (uid {os.getuid()}) cannot read the folder "
+                          f"'{CONFIG['root']}': {error.strerror}; `chmod -R o+rX "
+                          f"{CONFIG['root']}` lets it, or set app.user") from error
     if sys.path and sys.path[0] == "":
         del sys.path[0]
     sys.path.insert(0, root)
@@ -275,6 +274,8 @@ def run_worker(index, application, ready):
             if application is None:
                 application = find_application(CONFIG["wsgi"])
         except BaseException as error:
+            if not isinstance(error, Refused):
+                traceback.print_exc()
             failure = reason_of(error)
         if CONFIG["ready"] and index == 0 and failure is None:
             failure = probe(application, CONFIG["ready"])
@@ -397,9 +398,9 @@ class Zygote:
                 return
             for worker in self.workers:
                 if worker.pid == pid:
-                    self.bury(worker, status)
+                    self.bury(worker, pid, status)
 
-    def bury(self, worker, status):
+    def bury(self, worker, pid, status):
         if worker.ready >= 0:
             self.read_ready(worker)
         had_request = _trilith.lost(worker.index)
@@ -415,7 +416,7 @@ class Zygote:
         worker.short_lives = worker.short_lives + 1 if lived < SHORT_LIFE_S else 1
         wait = BACKOFF_S[min(worker.short_lives, len(BACKOFF_S)) - 1]
         worker.due = time.monotonic() + wait
-        log(f"worker {worker.index} (pid {pid_text(worker, status)}) ended with {how}"
+        log(f"worker {worker.index} (pid {pid}) ended with {how}"
             f"{' inside a request' if had_request else ''}; the next one starts in {wait} s")
 
     def check_overdue(self):
@@ -518,12 +519,36 @@ class Zygote:
                         os.kill(worker.pid, signal.SIGKILL)
 
 
-def pid_text(worker, status):
-    return str(_trilith.info(worker.index)[0] or "?")
+# ---- start ----
+
+
+def own_descriptors():
+    """All that came with us; not for the application's own children."""
+    descriptors = [int(name) for name in os.listdir("/proc/self/fd") if int(name) > 2]
+    kept = []
+    for descriptor in descriptors:
+        try:
+            os.set_inheritable(descriptor, False)
+            kept.append(descriptor)
+        except OSError:
+            pass  # the one that listed the folder
+    return kept
 
 
 def has_threads():
     return len(os.listdir("/proc/self/task")) > 1
+
+
+def start_without_application(descriptors):
+    """Threads do not survive a fork, so an application that starts some at its import is imported by
+    each worker; this process begins anew and stays without it."""
+    log(f"{CONFIG['wsgi']} starts threads when it is imported: each worker imports it on its own "
+        "(more memory; better start them at the first request)")
+    CONFIG["spawn"] = True
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, True)
+    os.execve(sys.executable, sys.orig_argv,
+              {**ENVIRONMENT, "TRILITH_APP": json.dumps(CONFIG)})
 
 
 def main():
@@ -531,14 +556,19 @@ def main():
     faulthandler.enable()
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     channel = Channel(CONFIG["channel"])
+    application = None
     try:
+        descriptors = own_descriptors()
         die_with_parent()
         _trilith = load_extension()
         _trilith.title(f"trilith: app/{NAME}")
         _trilith.map(CONFIG["segment"], CONFIG["bells"])
         enter_root()
         channel.send("note", f"importing {CONFIG['wsgi']}")
-        application = find_application(CONFIG["wsgi"])
+        if not CONFIG.get("spawn"):
+            application = find_application(CONFIG["wsgi"])
+            if has_threads():
+                start_without_application(descriptors)
     except BaseException as error:
         if not isinstance(error, Refused):
             traceback.print_exc()

@@ -2,6 +2,7 @@
 import os
 import signal
 import sys
+import threading
 import time
 from wsgiref.validate import validator
 
@@ -236,6 +237,17 @@ def stuck(environ, start_response):
             pass
 
 
+def threads(environ, start_response):
+    return text(start_response, str(threading.active_count()))
+
+
+def descriptors(environ, start_response):
+    """What a program that the application starts would inherit."""
+    kept = [d for d in os.listdir("/proc/self/fd")
+            if int(d) > 2 and os.path.exists(f"/proc/self/fd/{d}") and os.get_inheritable(int(d))]
+    return text(start_response, repr(kept))
+
+
 def variables(environ, start_response):
     return text(start_response, "\n".join(f"{k}={v}" for k, v in sorted(os.environ.items())))
 
@@ -264,4 +276,9 @@ class Nested:
 
 
 def create():
+    return application
+
+
+def create_with_thread():
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
     return application
