@@ -81,6 +81,7 @@ static const struct exchange {
     { "exc_info before the head", "GET /replaces", NULL, { " 503 ", "replaced" }, "X-First" },
     { "a status without reason", "GET /no_reason", NULL, { "HTTP/1.1 299", "bare" } },
     { "children inherit none of our descriptors", "GET /descriptors", NULL, { "[]" } },
+    { "a fork in the application", "GET /forks", NULL, { "200 OK", "parent 7 b'hi\\n'" }, "child" },
     { "two cookies", "GET /cookies", NULL, { "Set-Cookie: a=1\r\n", "Set-Cookie: b=2\r\n" } },
     { "more than Content-Length",
       "GET /too_long",

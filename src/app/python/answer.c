@@ -329,8 +329,8 @@ void start_response_detach(PyObject *start_response)
 
 bool answer_is_cancelled(void)
 {
-    return atomic_load_explicit(&worker.answer.slot->cancelled, memory_order_relaxed) !=
-           CANCEL_NONE;
+    return worker.is_stray || atomic_load_explicit(&worker.answer.slot->cancelled,
+                                                   memory_order_relaxed) != CANCEL_NONE;
 }
 
 void answer_flush(void)

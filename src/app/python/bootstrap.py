@@ -267,6 +267,7 @@ def run_worker(index, application, ready):
         signal.signal(signal.SIGTERM, lambda number, frame: _trilith.retire(index))
         signal.signal(signal.SIGUSR2, on_deadline)
         faulthandler.register(signal.SIGUSR1, all_threads=True)
+        os.register_at_fork(after_in_child=_trilith.abandon)
         _trilith.become(index, CONFIG["file_sockets"][index])
         _trilith.title(f"trilith: app/{NAME} worker {index}")
         failure = None

@@ -128,6 +128,13 @@ static PyObject *module_is_overdue(PyObject *module, PyObject *nothing)
     return PyBool_FromLong(slot != NULL && atomic_load(&slot->cancelled) == CANCEL_DEADLINE);
 }
 
+/* abandon(): in a child that the application forked. */
+static PyObject *module_abandon(PyObject *module, PyObject *nothing)
+{
+    worker.is_stray = true;
+    Py_RETURN_NONE;
+}
+
 /* title(text): what ps shows, written over the arguments the process was started with. */
 static PyObject *module_title(PyObject *module, PyObject *title)
 {
@@ -167,6 +174,7 @@ static PyMethodDef methods[] = {
     { "lost", module_lost, METH_O, "lost(index)" },
     { "info", module_info, METH_O, "info(index) -> (pid, requests, busy_ms, is_overdue)" },
     { "is_overdue", module_is_overdue, METH_NOARGS, "is_overdue()" },
+    { "abandon", module_abandon, METH_NOARGS, "abandon()" },
     { "title", module_title, METH_O, "title(text)" },
     { "serve", worker_serve, METH_VARARGS, "serve(application, template, report)" },
     { NULL, NULL, 0, NULL },

@@ -8,6 +8,8 @@
 #include "core/clock.h"
 #include "core/sys.h"
 
+#include <unistd.h>
+
 enum {
     UNRUNG_LIMIT = 16,
     UNRUNG_US = 1000,
@@ -222,6 +224,8 @@ static void announce(size_t finished, bool has_next, size_t next)
 static void run_and_finish(const struct application *application, size_t slot)
 {
     run_request(application, slot);
+    if (worker.is_stray) /* the request is its parent's, which goes on with it */
+        _exit(0);
     segment_finish(&worker.segment, worker.index, slot);
     watch_tail(clock_now_us());
     segment_tell(&worker.segment, slot);

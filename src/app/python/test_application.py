@@ -1,6 +1,7 @@
 """The application of app_test.c: one path per behaviour. `checked` is it under wsgiref.validate."""
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -246,6 +247,20 @@ def descriptors(environ, start_response):
     kept = [d for d in os.listdir("/proc/self/fd")
             if int(d) > 2 and os.path.exists(f"/proc/self/fd/{d}") and os.get_inheritable(int(d))]
     return text(start_response, repr(kept))
+
+
+def forks(environ, start_response):
+    """Both processes return; only one may answer. And another one that is waited for."""
+    first = os.fork()
+    if first == 0:
+        return text(start_response, "child")
+    second = os.fork()
+    if second == 0:
+        os._exit(7)
+    status = os.waitpid(second, 0)[1]
+    os.waitpid(first, 0)
+    output = subprocess.run(["echo", "hi"], stdout=subprocess.PIPE).stdout
+    return text(start_response, f"parent {os.waitstatus_to_exitcode(status)} {output}")
 
 
 def variables(environ, start_response):

@@ -42,6 +42,7 @@ struct worker {
     size_t bell_count;
     size_t index;
     int file_socket; /* descriptors of large bodies come here; -1: none */
+    bool is_stray;   /* a child that the application forked: it must not answer */
     struct answer answer;
     PyObject *keys[KEY_COUNT];
     bool is_tail_slow; /* this application works on after its last byte: do not let clients wait */
