@@ -254,7 +254,7 @@ def probe(application, path):
 
 def on_deadline(number, frame):
     if _trilith.is_overdue():
-        raise RequestTimeout("the request took longer than app.request")
+        raise RequestTimeout("the request took longer than app.request-timeout")
 
 
 def run_worker(index, application, ready):
