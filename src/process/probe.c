@@ -30,6 +30,7 @@ struct probe {
 struct probe_target {
     struct address http, dns; /* len 0: none */
     const char *host;
+    bool is_gateway; /* another server answers for / */
 };
 
 /* ---- in the child ---- */
@@ -53,8 +54,24 @@ static const char *system_reason(void)
     return errno == EAGAIN || errno == EWOULDBLOCK ? "no answer in time" : strerror(errno);
 }
 
-static enum err ask_http(const struct address *address, const char *host, struct why *why)
+/* A gateway works while the server behind it does not, and that one should not be asked what nobody
+ * wanted to know: there the question is one that our own HTTP must refuse (no Host, RFC 9112 3.2).
+ */
+static void write_request(const struct probe_target *target, char *out, size_t size)
 {
+    if (target->is_gateway)
+        snprintf(out, size, "GET / HTTP/1.1\r\nConnection: close\r\n\r\n");
+    else
+        snprintf(out, size,
+                 "GET / HTTP/1.1\r\nHost: %s\r\nUser-Agent: trilith-probe\r\n"
+                 "Connection: close\r\n\r\n",
+                 target->host);
+}
+
+static enum err ask_http(const struct probe_target *target, struct why *why)
+{
+    const struct address *address = &target->http;
+    const char *host = target->host;
     char where[ADDRESS_TEXT_SIZE], request[512], answer[1024];
     size_t len = 0;
     uint64_t status;
@@ -62,9 +79,7 @@ static enum err ask_http(const struct address *address, const char *host, struct
     AUTO(fd_close) int fd = connect_to(address, SOCK_STREAM, HTTP_MS);
     if (fd < 0)
         return fail(why, ERR_SYSTEM, "GET http://%s/: %s", where, system_reason());
-    snprintf(request, sizeof(request),
-             "GET / HTTP/1.1\r\nHost: %s\r\nUser-Agent: trilith-probe\r\nConnection: close\r\n\r\n",
-             host);
+    write_request(target, request, sizeof(request));
     if (sys_write_all(fd, text_of(request)) != OK)
         return fail(why, ERR_SYSTEM, "GET http://%s/: %s", where, system_reason());
     while (len < sizeof("HTTP/1.1 200") - 1) {
@@ -139,7 +154,7 @@ _Noreturn static void probe_child(struct parent *parent, const struct probe_targ
     } else {
         privileges_die_with(parent_pid);
         if (target->http.len > 0)
-            err = ask_http(&target->http, target->host, &why);
+            err = ask_http(target, &why);
         if (err == OK && target->dns.len > 0)
             err = ask_dns(&target->dns, target->host, &why);
     }
@@ -187,10 +202,21 @@ void parent_each_url(const struct parent *parent,
     }
 }
 
+static bool has_gateway(const struct site *site)
+{
+    for (size_t i = 0; i < site->route_count; i++)
+        if (site->routes[i].action == ACTION_UPSTREAM && text_equal(site->routes[i].path, T("/")))
+            return true;
+    return false;
+}
+
 static struct probe_target find_target(const struct parent *parent)
 {
-    struct probe_target target = { .host = parent->site_name };
     const struct generation *serving = parent->serving;
+    struct probe_target target = {
+        .host = parent->site_name,
+        .is_gateway = has_gateway(serving->site),
+    };
     for (size_t i = 0; i < serving->fd_count; i++) {
         const struct process_fd *at = &serving->fds[i];
         if (target.http.len == 0 && text_starts_with(text_of(at->name), T("listen.http")))
