@@ -87,6 +87,13 @@ def test_fence_names_the_include(rule, path, line, message):
     assert status == 1 and output.startswith(f"{path}:2: ") and message in output
 
 
+@pytest.mark.parametrize("path,line", [
+    ("src/balancer/a.c", '#include "http/http1.h"'), ("src/web/a_test.c", '#include "http/parse.h"'),
+    ("src/web/web_fixture.c", '#include "http/server_fixture.h"')])
+def test_fence_knows_what_is_shared(rule, path, line):
+    assert rule("fence", path, "/* A file. */\n" + line + "\n") == (0, "")
+
+
 def test_fence_lets_main_include_everything(rule):
     text = "/* All. */\n" + "\n".join(f'#include "{x}/{x}.h"' for x in ("web", "app", "core"))
     assert rule("fence", "src/main.c", text) == (0, "")
