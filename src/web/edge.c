@@ -264,7 +264,7 @@ int web_run(struct process *self, const struct web_maker *makers, size_t count)
     struct web_edge edge = { .process = self, .makers = makers, .maker_count = count };
     signal(SIGPIPE, SIG_IGN);
     limits_raise();
-    list_init(&edge.doors);
+    web_doors_start(&edge);
     if (loop_new(LOOP_AUTO, &edge.loop, &why) != OK) {
         process_send(self, MESSAGE_FAILED, self->first->number, text_of(why.text));
         return 1;

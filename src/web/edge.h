@@ -18,11 +18,16 @@ struct web_edge {
     struct web_access_log *access_log;
     struct loop_watch channel;
     struct loop_timer deadline; /* of a drain or stop */
-    struct list doors;
+    struct list doors;          /* this process' own listening sockets */
+    struct list foreign_doors;  /* those of the other edges */
+    struct loop_timer rescue;
     char *buffer; /* for messages */
     int exit_status;
     bool is_ending;
 };
+
+/* Once, before the others. */
+void web_doors_start(struct web_edge *edge);
 
 /* Opens the generation's listening sockets that are not open yet and closes those it does not have;
  * a socket that both generations have goes on without a pause. */

@@ -27,6 +27,7 @@ struct parent {
     int channel;
     int access;
     int listening;
+    int workers;
     struct address address;
     struct metrics *metrics;
     char *buffer;
@@ -46,9 +47,9 @@ static struct generation *make(struct parent *parent, uint64_t number, const cha
     struct site_mistakes mistakes = { 0 };
     struct site *site = NULL;
     snprintf(text, sizeof(text),
-             "site: www.foobar.com\nlisten: { http: 8080 }\nweb: { workers: 1 }\n"
+             "site: www.foobar.com\nlisten: { http: 8080 }\nweb: { workers: %d }\n"
              "routes:\n  - { path: /, %s }\n",
-             words);
+             parent->workers, words);
     enum err err = site_parse(text_of(text), "/site.yaml", false, &site, &mistakes);
     CHECK(err == OK, "%.*s", FMT(buffer_text(&mistakes.text)));
     site_mistakes_done(&mistakes);
@@ -56,7 +57,13 @@ static struct generation *make(struct parent *parent, uint64_t number, const cha
         return NULL;
     struct generation *generation =
         generation_new(number, site, &site->servers[0], T("/tmp"), false, NULL);
-    generation_add_fd(generation, fcntl(parent->listening, F_DUPFD_CLOEXEC, 0), "listen.http.0");
+    for (int i = 0; i < parent->workers; i++) { /* the last one is where clients connect */
+        int fd = i + 1 < parent->workers
+                     ? socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
+                     : fcntl(parent->listening, F_DUPFD_CLOEXEC, 0);
+        CHECK(i + 1 == parent->workers || listen(fd, 1) == 0, "listen");
+        generation_add_fd(generation, fd, "listen.http.%d", i);
+    }
     return generation;
 }
 
@@ -90,10 +97,10 @@ static void child_main(struct parent *parent, int channel, int access_fd)
     _exit(web_run(&self, NULL, 0));
 }
 
-static bool parent_start(struct parent *parent)
+static bool parent_start(struct parent *parent, int workers)
 {
     int channels[2], pipes[2];
-    *parent = (struct parent){ .child = -1 };
+    *parent = (struct parent){ .child = -1, .workers = workers };
     parent->metrics = mmap(NULL, sizeof(*parent->metrics), PROT_READ | PROT_WRITE,
                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     parent->buffer = memory_new(MESSAGE_TEXT_LIMIT + 64);
@@ -234,7 +241,7 @@ static void swap_generations(struct parent *parent, int client)
 TEST(web_edge_lives_through_generations)
 {
     struct parent parent;
-    REQUIRE(parent_start(&parent), "start");
+    REQUIRE(parent_start(&parent, 1), "start");
     expect(&parent, MESSAGE_READY, 1);
     AUTO(fd_close) int client = client_open(&parent); /* waits in the backlog */
     tell(&parent, MESSAGE_COMMIT, 1);
@@ -258,7 +265,7 @@ TEST(web_edge_lives_through_generations)
 TEST(web_edge_drain_finishes_what_has_begun)
 {
     struct parent parent;
-    REQUIRE(parent_start(&parent), "start");
+    REQUIRE(parent_start(&parent, 1), "start");
     expect(&parent, MESSAGE_READY, 1);
     tell(&parent, MESSAGE_COMMIT, 1);
     AUTO(fd_close) int client = client_open(&parent);
@@ -279,11 +286,25 @@ TEST(web_edge_drain_finishes_what_has_begun)
 TEST(web_edge_ends_without_its_parent)
 {
     struct parent parent;
-    REQUIRE(parent_start(&parent), "start");
+    REQUIRE(parent_start(&parent, 1), "start");
     expect(&parent, MESSAGE_READY, 1);
     tell(&parent, MESSAGE_COMMIT, 1);
     AUTO(fd_close) int client = client_open(&parent);
     ask(client, "one");
     fd_close(&parent.channel);
     CHECK(parent_end(&parent) == 1, "exit status");
+}
+
+TEST(web_edge_takes_what_another_left_waiting)
+{
+    struct parent parent;
+    REQUIRE(parent_start(&parent, 2), "start");
+    expect(&parent, MESSAGE_READY, 1);
+    tell(&parent, MESSAGE_COMMIT, 1);
+    AUTO(fd_close)
+    int client = client_open(&parent); /* at the door of edge/1, which is not there */
+    ask(client, "one");
+    fd_close(&client);
+    tell(&parent, MESSAGE_DRAIN, 0);
+    CHECK(parent_end(&parent) == 0, "exit status");
 }

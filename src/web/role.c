@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { SOCKETS_LIMIT = 64 }; /* a message to a process holds 250 descriptors; folders need some */
+
 static bool is_here(const struct generation *generation)
 {
     const struct site_web *web = &generation->site->web;
@@ -33,6 +35,19 @@ void web_title(const struct generation *generation, size_t index, char *out, siz
     snprintf(out, size, "edge/%zu", index);
 }
 
+/* One socket per edge (doors.c). Never fewer than the serving generation has: what waits in the
+ * queue of a closed one would be lost. */
+static size_t sockets_count(const struct generation *generation)
+{
+    size_t count = web_count(generation), before = 0;
+    while (generation->previous != NULL && before < SOCKETS_LIMIT &&
+           generation_fd(generation->previous, "listen.http.%zu", before) >= 0)
+        before++;
+    if (before > count)
+        count = before;
+    return count < SOCKETS_LIMIT ? count : SOCKETS_LIMIT;
+}
+
 static enum err listen_open(struct generation *generation, struct why *why)
 {
     const struct site_listen *listen = &generation->site->listen;
@@ -42,7 +57,11 @@ static enum err listen_open(struct generation *generation, struct why *why)
         return fail(why, ERR_SYNTAX, "listen.address: '%.*s' is not an IP address",
                     FMT(listen->address));
     address_set_port(&address, (uint16_t)listen->http);
-    return generation_listen(generation, &address, SOCK_STREAM, why, "listen.http.%d", 0);
+    size_t count = sockets_count(generation);
+    enum err err = OK;
+    for (size_t i = 0; err == OK && i < count; i++)
+        err = generation_listen(generation, &address, SOCK_STREAM, why, "listen.http.%zu", i);
+    return err;
 }
 
 /* A root parent can open what the edge, as its own user, cannot enter; that would be a 403 for
