@@ -283,7 +283,7 @@ static void ask(struct connection *conn)
         return;
     }
     if (exchange->wants_body || exchange->collect.is_on || exchange->is_complete)
-        stream_receive(conn->stream, exchange->config->limits.body_ms);
+        stream_receive(conn->stream, exchange->is_tunnel ? 0 : exchange->config->limits.body_ms);
 }
 
 /* What was lent for the call is copied if it is still needed. */

@@ -208,6 +208,34 @@ TEST_BOTH(exchange_runs_filters)
     fixture_stop(&fixture);
 }
 
+TEST_BOTH(exchange_opens_tunnels)
+{
+    struct fixture fixture;
+    struct client client;
+    REQUIRE(fixture_start(&fixture, backend), "start");
+    REQUIRE(client_open(&client, &fixture), "open");
+    client_send(&client, T(GET("/tunnel")));
+    CHECK(client_answer(&client, HTTP_GET) == 502, "nobody asked for one");
+    client_send(&client, T("GET /tunnel HTTP/1.1\r\n" HOST
+                           "Connection: Upgrade\r\nUpgrade: echo\r\n\r\n" GET("/raw")));
+    CHECK(client_answer(&client, HTTP_GET) == 101, "switched");
+    CHECK(text_equal(client_header(&client, FIELD_UPGRADE), T("echo")), "Upgrade");
+    CHECK(text_equal(client_header(&client, FIELD_CONNECTION), T("upgrade")), "Connection");
+    CHECK(client_header(&client, FIELD_TRANSFER_ENCODING).len == 0, "not framed");
+    fixture_turn(&fixture, 150); /* longer than any deadline of a request */
+    client_send(&client, T("more\r\n\r\n"));
+    fixture_turn(&fixture, 5);
+    client_shut(&client);
+    CHECK(!client_is_ended(&client) && client.is_closed && !client.was_reset,
+          "ended by the client");
+    CHECK(text_equal(text_skip(buffer_text(&client.input), client.used),
+                     T(GET("/raw") "more\r\n\r\n")),
+          "raw bytes came back");
+    CHECK(fixture.aborted == 0 && fixture.last.status == 101, "a good end");
+    client_close(&client);
+    fixture_stop(&fixture);
+}
+
 TEST_BOTH(exchange_tells_of_gone_clients)
 {
     struct fixture fixture;

@@ -214,7 +214,12 @@ const struct http_body *http_body_collected(const struct http_exchange *exchange
 
 /* length: of the body, -1 unknown (chunked for 1.1, close for 1.0; a body that comes in one last
  * piece gets its length). A status outside 200 to 599 becomes 502. Has no effect once the head is
- * sent. */
+ * sent.
+ *
+ * 101 answers a request with is_upgrade and opens a tunnel (WebSocket): set the Upgrade header,
+ * send the head with an empty piece; from then on http_body_read gives what the client sends,
+ * without limit or deadline, is_last when it ends its side, and http_response_send goes out as it
+ * is. */
 void http_response_start(struct http_exchange *exchange, int status, int64_t length);
 
 /* Texts are copied, values trimmed. Invalid names or values (so an answer can never be split) and

@@ -118,6 +118,7 @@ struct http_exchange {
     bool keep_alive;
     bool drops_body;
     bool is_chunked;
+    bool is_tunnel;   /* 101: raw bytes both ways behind the head */
     bool is_filtered; /* the filters saw the head */
     bool is_head_sent;
     bool is_complete;

@@ -23,7 +23,7 @@ void exchange_reset_answer(struct http_exchange *exchange)
     exchange->length = -1;
     if (exchange->is_filtered)
         exchange->filters = NULL; /* they are made for one head */
-    exchange->is_filtered = false;
+    exchange->is_filtered = exchange->is_tunnel = false;
 }
 
 void exchange_reply_builtin(struct http_exchange *exchange, int status)

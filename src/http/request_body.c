@@ -184,7 +184,10 @@ bool exchange_read_body(struct http_exchange *exchange)
     }
     if (!exchange->conn->is_ended)
         return false;
-    exchange_refuse(exchange, 400, "client closed inside the request body");
+    if (http1_body_at_end(&exchange->body) == HTTP1_DONE)
+        deliver(exchange, text_from("", 0), true);
+    else
+        exchange_refuse(exchange, 400, "client closed inside the request body");
     return true;
 }
 

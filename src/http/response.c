@@ -35,8 +35,12 @@ void http_response_start(struct http_exchange *exchange, int status, int64_t len
 {
     if (exchange->is_head_sent || exchange->is_complete)
         return;
-    exchange->status = status >= 200 && status <= 599 ? status : 502;
-    exchange->length = length;
+    exchange->is_tunnel =
+        status == 101 && exchange->request.is_upgrade && !exchange->request.has_body;
+    exchange->status = (status >= 200 && status <= 599) || exchange->is_tunnel ? status : 502;
+    exchange->length = exchange->is_tunnel ? -1 : length;
+    if (exchange->is_tunnel)
+        exchange->filters = NULL;
 }
 
 /* The server's own; see http.h. */
@@ -51,7 +55,8 @@ static bool is_framing(enum http_field field)
 static bool add_header(struct http_exchange *exchange, enum http_field field, struct text name,
                        struct text value)
 {
-    if (is_framing(field) || !http_is_field_value(value) || exchange->is_head_sent)
+    bool is_ours = is_framing(field) && !(exchange->is_tunnel && field == FIELD_UPGRADE);
+    if (is_ours || !http_is_field_value(value) || exchange->is_head_sent)
         return false;
     value = arena_copy(exchange->arena, text_trim(value));
     if (field == FIELD_OTHER)
@@ -98,6 +103,10 @@ static void append_field(struct http_exchange *exchange, struct text name, struc
 static void append_framing(struct http_exchange *exchange)
 {
     bool has_length = exchange->status != 204 && exchange->status != 304;
+    if (exchange->is_tunnel) {
+        append(exchange, T("Connection: upgrade\r\n"));
+        return;
+    }
     bool is_new = exchange->request.minor_version >= 1;
     if (has_length && exchange->length >= 0) {
         append(exchange, T("Content-Length: "));
@@ -138,6 +147,10 @@ static void write_head(struct http_exchange *exchange)
         append_field(exchange, exchange->headers.items[i].name, exchange->headers.items[i].value);
     append_framing(exchange);
     append(exchange, T("\r\n"));
+    if (exchange->is_tunnel) {
+        http1_body_init(&exchange->body, HTTP1_UNTIL_CLOSE, 0);
+        exchange->is_request_done = exchange->keep_alive = false;
+    }
 }
 
 /* ---- body, behind the filters ---- */
@@ -171,7 +184,8 @@ static void begin_body(struct http_exchange *exchange, int64_t len, bool is_last
 {
     if (exchange->is_head_sent)
         return;
-    if (is_last && exchange->length < 0 && exchange->request.method != HTTP_HEAD)
+    bool may_say = exchange->request.method != HTTP_HEAD && !exchange->is_tunnel;
+    if (is_last && exchange->length < 0 && may_say)
         exchange->length = len;
     write_head(exchange);
 }
@@ -236,6 +250,8 @@ static struct http_filter *next_with_data(struct http_filter *filter)
 
 void http_filter_add(struct http_exchange *exchange, struct http_filter *filter)
 {
+    if (exchange->is_tunnel)
+        return;
     filter->next = exchange->filters;
     exchange->filters = filter;
 }

@@ -9,7 +9,7 @@
  *   /short /long      other lengths than announced    /break  breaks off inside the body
  *   /unread           answers without reading the body
  *   /filter           through a filter that doubles each byte; -file: parts of a file; -big: all
- *   /error            http_reply_error
+ *   /tunnel           101, then echoes    /error   http_reply_error
  */
 #include "http/server_fixture.h"
 
@@ -195,6 +195,12 @@ static void start_odd(struct fixture *fixture, struct http_exchange *exchange, s
         http_response_start(exchange, 200, -1);
         http_response_send(exchange, T("hello"), false);
         http_response_abort(exchange);
+    } else if (text_equal(path, T("/tunnel"))) {
+        http_exchange_attach(exchange, &body_events, NULL);
+        http_response_start(exchange, 101, -1);
+        http_response_header(exchange, FIELD_UPGRADE, T("echo"));
+        http_response_send(exchange, T(""), !http_exchange_request(exchange)->is_upgrade);
+        http_body_read(exchange);
     } else if (text_equal(path, T("/injection"))) {
         http_response_start(exchange, 200, 0);
         CHECK(!http_response_header_name(exchange, T("X"), T("a\r\nY: b")), "value");

@@ -47,6 +47,12 @@ static void start(struct http_handler *handler, struct http_exchange *exchange)
     const struct http_request *request = http_exchange_request(exchange);
     http_exchange_attach(exchange, &events, NULL);
     assert(run_of(exchange)->loop != NULL);
+    if (request->is_upgrade) {
+        http_response_start(exchange, 101, -1);
+        http_response_send(exchange, T(""), false);
+        http_body_read(exchange);
+        return;
+    }
     switch (request->path.len % 4) {
     case 0:
         http_reply_error(exchange, 404);
@@ -97,6 +103,8 @@ static void check_answers(const struct run *run, struct text output)
             state = http1_body_decode(&body, &output, &piece);
         while (state == HTTP1_DATA);
         assert(state != HTTP1_BAD);
+        if (response.status == 101)
+            break;
         i += response.status != 100;
     }
     arena_free(arena);
