@@ -20,7 +20,6 @@
 #include <liburing.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <sys/mman.h>
 
 enum { /* bits of loop_socket.state */
@@ -199,8 +198,9 @@ static void prepare(struct io_uring_sqe *entry, struct loop_socket *socket, enum
         prepare_send(entry, socket);
         break;
     case KIND_READABLE:
-        io_uring_prep_poll_add(entry, socket->fd,
-                               socket->wanted & WANT_ACCEPT ? POLLIN | EPOLLEXCLUSIVE : POLLIN);
+        /* Not EPOLLEXCLUSIVE for listening sockets: unlike epoll's it would also choose a process
+         * that is busy (or just dying) and let the connection wait for it while others sleep. */
+        io_uring_prep_poll_add(entry, socket->fd, POLLIN);
         break;
     case KIND_WRITABLE:
         io_uring_prep_poll_add(entry, socket->fd, POLLOUT);
@@ -250,10 +250,6 @@ static void uring_run(struct loop_socket *socket)
         if ((socket->wanted & table[i].wanted) && !(socket->state & table[i].held) &&
             !start(socket, table[i].kind, table[i].held))
             return;
-    /* accepting was stopped: do not keep wake-ups from other processes on the same socket */
-    if (!(socket->wanted & WANT_READABLE) && (socket->state & HELD_READABLE) &&
-        !(socket->state & HELD_CANCEL))
-        start(socket, KIND_CANCEL, HELD_CANCEL);
 }
 
 static bool uring_release(struct loop_socket *socket)
