@@ -13,12 +13,7 @@ struct generation *generation_new(uint64_t number, struct site *site,
 /* True when a role that `needs` these prefixes gets the descriptor of that name. */
 bool generation_is_needed(const char *needs, const char *name);
 
-/* Fills a MESSAGE_CONFIG for the role: text in `text`, the descriptors' numbers (not duplicates),
- * the first of which is a new memfd with the site's bytes that the caller closes. */
-MUST_CHECK enum err generation_pack(const struct generation *generation, const struct role *role,
-                                    struct buffer *text, struct message *message, struct why *why);
-
-/* The other way: takes over the message's descriptors in any case. */
+/* The other way of generation_pack: takes over the message's descriptors in any case. */
 MUST_CHECK enum err generation_unpack(struct message *message, struct generation **generation_out,
                                       struct why *why);
 

@@ -71,6 +71,8 @@ MUST_CHECK enum err message_parse(struct text packet, struct message *message);
 
 /* ---- generations ---- */
 
+struct role;
+
 struct process_fd {
     char name[64]; /* "listen.http.0", "static.3", "app.guestbook.segment" */
     int fd;
@@ -100,6 +102,12 @@ void generation_add_fd(struct generation *generation, int fd, const char *format
 MUST_CHECK enum err generation_listen(struct generation *generation, const struct address *address,
                                       int socket_type, struct why *why, const char *format, ...)
     PRINTF_LIKE(5, 6);
+
+/* How it travels: fills a MESSAGE_CONFIG for the role: text in `text`, the descriptors' numbers
+ * (not duplicates), the first of which is a new memfd with the site's bytes that the caller closes.
+ */
+MUST_CHECK enum err generation_pack(const struct generation *generation, const struct role *role,
+                                    struct buffer *text, struct message *message, struct why *why);
 
 /* Closes its descriptors and frees the site. Accepts NULL. */
 void generation_free(struct generation *generation);

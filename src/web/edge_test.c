@@ -7,7 +7,6 @@
 #include "core/memory.h"
 #include "core/sys.h"
 #include "core/test.h"
-#include "process/generation.h"
 #include "web/web.h"
 
 #include <errno.h>
@@ -55,8 +54,10 @@ static struct generation *make(struct parent *parent, uint64_t number, const cha
     site_mistakes_done(&mistakes);
     if (err != OK)
         return NULL;
-    struct generation *generation =
-        generation_new(number, site, &site->servers[0], T("/tmp"), false, NULL);
+    struct generation *generation = NEW(struct generation);
+    *generation = (struct generation){ .number = number, .site = site };
+    generation->server = &site->servers[0];
+    generation->state = text_of(memory_copy_string("/tmp"));
     for (int i = 0; i < parent->workers; i++) { /* the last one is where clients connect */
         int fd = i + 1 < parent->workers
                      ? socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
