@@ -112,7 +112,7 @@ static void run_zygote(struct app_fixture *fixture, int channel, int lifeline)
 
 int app_fixture_start_zygote(struct app_fixture *fixture)
 {
-    int channel[2], lifeline[2];
+    int channel[2] = { -1, -1 }, lifeline[2] = { -1, -1 };
     if (!CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, channel) ==
                        0 &&
                    pipe2(lifeline, O_CLOEXEC) == 0,

@@ -111,13 +111,13 @@ static bool was_before(const struct http_headers *headers, size_t at)
 
 static void add_name(struct table *table, struct text name)
 {
-    char *at = table_take(table, name.len + 5);
+    table_copy(table, T("HTTP_"));
+    char *at = table_take(table, name.len);
     if (at == NULL)
         return;
-    memcpy(at, "HTTP_", 5);
     for (size_t i = 0; i < name.len; i++) {
         char c = name.data[i];
-        at[5 + i] = c == '-' ? '_' : c >= 'a' && c <= 'z' ? (char)(c - ('a' - 'A')) : c;
+        at[i] = c == '-' ? '_' : c >= 'a' && c <= 'z' ? (char)(c - ('a' - 'A')) : c;
     }
 }
 

@@ -92,13 +92,15 @@ enum err segment_create(size_t edges, size_t workers, size_t slots_per_edge, int
                                      .edge_count = (uint32_t)edges,
                                      .worker_count = (uint32_t)workers,
                                      .slots_per_edge = (uint32_t)slots_per_edge };
-    AUTO(fd_close) int fd = memfd_create("trilith-app", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int fd = memfd_create("trilith-app", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0 || ftruncate(fd, (off_t)lay_out(&segment, NULL)) != 0 ||
         sys_pwrite(fd, &shared, sizeof(shared), 0) != (ssize_t)sizeof(shared) ||
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
-        return fail(why, ERR_SYSTEM, "cannot make shared memory: %s", strerror(errno));
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+        fail(why, ERR_SYSTEM, "cannot make shared memory: %s", strerror(errno));
+        fd_close(&fd);
+        return ERR_SYSTEM;
+    }
     *fd_out = fd;
-    fd = -1;
     return OK;
 }
 

@@ -28,11 +28,13 @@ struct text app_extension_file(void)
 
 enum err app_memfd(const char *name, struct text data, int *fd_out, struct why *why)
 {
-    AUTO(fd_close) int fd = memfd_create(name, MFD_CLOEXEC);
-    if (fd < 0 || sys_write_all(fd, data) != OK)
-        return fail(why, ERR_SYSTEM, "cannot make the memory file %s: %s", name, strerror(errno));
+    int fd = memfd_create(name, MFD_CLOEXEC);
+    if (fd < 0 || sys_write_all(fd, data) != OK) {
+        fail(why, ERR_SYSTEM, "cannot make the memory file %s: %s", name, strerror(errno));
+        fd_close(&fd);
+        return ERR_SYSTEM;
+    }
     *fd_out = fd;
-    fd = -1;
     return OK;
 }
 
