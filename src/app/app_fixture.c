@@ -67,10 +67,10 @@ static void fill_start(struct app_fixture *fixture, struct app_start *start, int
     const struct generation *generation = &fixture->generation;
     start->segment = inherited(generation_fd(generation, "app.shop.segment"));
     start->control = inherited(generation_fd(generation, "app.shop.control"));
-    start->root = inherited(generation_fd(generation, "app.shop.root"));
+    start->root = inherited(generation_fd(generation, "interpreter.shop.root"));
     bells[0] = inherited(generation_fd(generation, "app.shop.bell.0"));
     for (int i = 0; i < fixture->app.workers; i++)
-        sockets[i] = inherited(generation_fd(generation, "app.shop.worker.%d", i));
+        sockets[i] = inherited(generation_fd(generation, "interpreter.shop.worker.%d", i));
     start->bells = bells;
     start->workers = sockets;
 }

@@ -6,9 +6,12 @@
  *   app.NAME.bell.E       eventfd: edge E, look at your answers
  *   app.NAME.control      eventfd: zygote, look at overdue requests
  *   app.NAME.file.W       socket: descriptors of large bodies to worker W
- *   app.NAME.worker.W     its other end
- *   app.NAME.root         the app's folder, for users that may not pass its parents
- *   app.NAME.environment  NAME=VALUE\0 pairs, secrets among them; only for the app's process
+ *
+ * and what only its own process gets, because nothing that talks to the network should hold it:
+ *
+ *   interpreter.NAME.worker.W     the other end of file.W
+ *   interpreter.NAME.root         the app's folder, for users that may not pass its parents
+ *   interpreter.NAME.environment  NAME=VALUE\0 pairs, secrets among them
  */
 #include "app/app.h"
 #include "app/role_private.h"
@@ -25,7 +28,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { SLOTS_MIN = 32, KEEP_LIMIT = 700, DATABASE_URL_LIMIT = 4096 };
+enum { SLOTS_MIN = 32, NAME_LIMIT = 32, KEEP_LIMIT = 700, DATABASE_URL_LIMIT = 4096 };
 
 static bool is_here(const struct generation *generation, const struct site_app *app)
 {
@@ -88,7 +91,7 @@ static enum err add_sockets(struct generation *generation, const struct site_app
             return fail(why, ERR_SYSTEM, "app '%.*s': cannot make a socket: %s", FMT(app->name),
                         strerror(errno));
         generation_add_fd(generation, ends[0], "app.%.*s.file.%lld", FMT(app->name), (long long)i);
-        generation_add_fd(generation, ends[1], "app.%.*s.worker.%lld", FMT(app->name),
+        generation_add_fd(generation, ends[1], "interpreter.%.*s.worker.%lld", FMT(app->name),
                           (long long)i);
         if (sys_set_nonblocking(ends[0], true) != OK)
             return fail(why, ERR_SYSTEM, "cannot set up a socket");
@@ -132,7 +135,7 @@ static enum err add_environment(struct generation *generation, const struct site
     explicit_bzero(pairs.data, pairs.len);
     buffer_done(&pairs);
     if (err == OK)
-        generation_add_fd(generation, fd, "app.%.*s.environment", FMT(app->name));
+        generation_add_fd(generation, fd, "interpreter.%.*s.environment", FMT(app->name));
     return err;
 }
 
@@ -143,6 +146,11 @@ static enum err check_places(struct generation *generation, const struct site_ap
     if (!text_copy_to(app->python, python, sizeof(python)) ||
         !text_copy_to(app->root, root, sizeof(root)))
         return fail(why, ERR_LIMIT, "app '%.*s': a path is too long", FMT(app->name));
+    if (app->name.len > NAME_LIMIT || app->workers > SEGMENT_WORKERS_LIMIT)
+        return fail(why, ERR_LIMIT,
+                    "app '%.*s': its name may have %d letters, and it may have %d "
+                    "workers",
+                    FMT(app->name), NAME_LIMIT, SEGMENT_WORKERS_LIMIT);
     if (app_extension_file().len == 0)
         return fail(why, ERR_UNSUPPORTED,
                     "app '%.*s': this trilith was built without Python; install python3-dev and "
@@ -157,7 +165,7 @@ static enum err check_places(struct generation *generation, const struct site_ap
     if (fd < 0)
         return fail(why, ERR_NOT_FOUND, "app '%.*s': cannot open its folder '%s': %s",
                     FMT(app->name), root, strerror(errno));
-    generation_add_fd(generation, fd, "app.%.*s.root", FMT(app->name));
+    generation_add_fd(generation, fd, "interpreter.%.*s.root", FMT(app->name));
     return OK;
 }
 
@@ -214,12 +222,12 @@ static void collect_fds(struct process *self, struct app_start *start, struct ke
     start->lifeline = keep(kept, self->lifeline);
     start->segment = keep(kept, generation_fd(generation, "app.%.*s.segment", FMT(name)));
     start->control = keep(kept, generation_fd(generation, "app.%.*s.control", FMT(name)));
-    start->root = keep(kept, generation_fd(generation, "app.%.*s.root", FMT(name)));
+    start->root = keep(kept, generation_fd(generation, "interpreter.%.*s.root", FMT(name)));
     for (size_t i = 0; i < start->edge_count; i++)
         bells[i] = keep(kept, generation_fd(generation, "app.%.*s.bell.%zu", FMT(name), i));
     for (int64_t i = 0; i < start->app->workers; i++)
-        workers[i] =
-            keep(kept, generation_fd(generation, "app.%.*s.worker.%lld", FMT(name), (long long)i));
+        workers[i] = keep(kept, generation_fd(generation, "interpreter.%.*s.worker.%lld", FMT(name),
+                                              (long long)i));
     start->bells = bells;
     start->workers = workers;
 }
@@ -230,7 +238,7 @@ static enum err read_environment(const struct generation *generation, struct app
 {
     char path[64];
     struct text text;
-    int fd = generation_fd(generation, "app.%.*s.environment", FMT(start->app->name));
+    int fd = generation_fd(generation, "interpreter.%.*s.environment", FMT(start->app->name));
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
     enum err err = sys_read_file(path, 1U << 20, &text, why);
     if (err != OK)
@@ -297,7 +305,7 @@ const struct role app_role = {
     .summary = "runs WSGI applications in the site's own interpreter",
     .reload = RELOAD_REPLACE,
     .start_order = 20,
-    .needs = "app.",
+    .needs = "app. interpreter.",
     .count = role_count,
     .title = role_title,
     .prepare = role_prepare,
