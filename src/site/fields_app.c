@@ -34,6 +34,8 @@ static void check_wsgi(struct reading *reading, const struct node *node, const s
     struct text rest = value;
     struct text module = text_next(&rest, ':');
     char word[SHOWN_SIZE];
+    if (text_ends_with(rest, T("()"))) /* a function that makes the application */
+        rest.len -= 2;
     if (rest.data == NULL && text_ends_with(value, T(".py")))
         mistakes_add(reading->mistakes, node->place, path,
                      "'%s' names a file; write \"MODULE:CALLABLE\", like \"guestbook:app\" for "
@@ -155,7 +157,8 @@ static const struct field app_rows[] = {
       .check = check_wsgi,
       .form = "MODULE:CALLABLE",
       .example = "\"guestbook:app\"",
-      .help = "The WSGI application: Python module and the callable in it." },
+      .help = "The WSGI application: Python module and the callable in it; with () behind it, the "
+              "function that makes it." },
     { .name = "root",
       .kind = FIELD_FOLDER,
       .offset = AT(struct site_app, root, struct text),

@@ -82,7 +82,7 @@ TEST(site_reads_every_kind_of_route)
 {
     struct site *site =
         parse_good("site: a.b.c\n"
-                   "app: { wsgi: 'a:b', root: r, mount: /app }\n"
+                   "app: { wsgi: 'a:b.c()', root: r, mount: /app }\n"
                    "routes:\n"
                    "  - { path: /s, static: files, index: home.html, listing: yes, cache: 1h }\n"
                    "  - { path: /r, redirect: 'https://b.c/', status: 308 }\n"
