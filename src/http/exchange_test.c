@@ -75,6 +75,33 @@ TEST_BOTH(exchange_collects_bodies)
     fixture_stop(&fixture);
 }
 
+TEST_BOTH(exchange_puts_small_chunks_together)
+{
+    struct fixture fixture;
+    struct client client;
+    struct buffer request = buffer_of(1 << 20);
+    static const char *const paths[] = { "/collect", "/echo" };
+    REQUIRE(fixture_start(&fixture, backend), "start");
+    REQUIRE(client_open(&client, &fixture), "open");
+    for (size_t i = 0; i < COUNT(paths); i++) {
+        buffer_clear(&request);
+        buffer_print(&request, "POST %s HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n",
+                     paths[i]);
+        for (int chunk = 0; chunk < 50000; chunk++)
+            buffer_append(&request, T("1\r\na\r\n"));
+        buffer_append(&request, T("0\r\n\r\n" GET("/hello")));
+        client_send(&client, buffer_text(&request));
+        CHECK(client_answer(&client, HTTP_POST) == 200, "status");
+        CHECK(i == 1 || text_equal(buffer_text(&client.body), T("50000 4850000 file")), "%.*s",
+              FMT(buffer_text(&client.body)));
+        CHECK(i == 0 || client.body.len == 50000, "%zu echoed", client.body.len);
+        CHECK(client_answer(&client, HTTP_GET) == 200, "the next one");
+    }
+    buffer_done(&request);
+    client_close(&client);
+    fixture_stop(&fixture);
+}
+
 TEST_BOTH(exchange_expects_continue)
 {
     struct fixture fixture;

@@ -87,7 +87,8 @@ struct collect {
     bool is_on;
     bool is_ready;
     size_t memory_bytes;
-    struct buffer memory;
+    struct buffer memory; /* the body, or what waits to be written behind `written` */
+    int64_t written;
     struct http_body body;
 };
 
@@ -106,7 +107,6 @@ struct http_exchange {
     bool is_request_done;  /* its body is read, or given up */
     bool expects_continue; /* and did not get it yet */
     bool wants_body;
-    bool was_told_last; /* the handler has the end of the body */
     int64_t dropped_bytes;
     int64_t received_bytes;
 

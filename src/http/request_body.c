@@ -12,7 +12,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { KEPT_MEMORY = 64 * 1024 }; /* of a collected body, with the pooled exchange */
+enum {
+    KEPT_MEMORY = 64 * 1024, /* of a collected body, with the pooled exchange */
+    STAGE_BYTES = 16 * 1024, /* written to the file at once */
+    GATHER_BYTES = 8 * 1024, /* of small chunks given to the handler at once */
+};
 
 void collect_reset(struct collect *collect)
 {
@@ -34,7 +38,7 @@ void http_body_collect(struct http_exchange *exchange, size_t memory_bytes)
 {
     exchange->collect.is_on = true;
     exchange->collect.memory_bytes = memory_bytes;
-    exchange->collect.memory.limit = memory_bytes;
+    exchange->collect.memory.limit = memory_bytes > STAGE_BYTES ? memory_bytes : STAGE_BYTES;
     connection_wake(exchange->conn);
 }
 
@@ -62,49 +66,64 @@ static int open_spool(const char *folder)
     return file;
 }
 
-static bool write_spool(struct http_body *body, struct text data)
+static bool write_spool(struct collect *collect, struct text data)
 {
-    int64_t offset = body->length;
     while (data.len > 0) {
-        ssize_t put = sys_pwrite(body->file, data.data, data.len, offset);
+        ssize_t put = sys_pwrite(collect->body.file, data.data, data.len, collect->written);
         if (put <= 0)
             return false;
-        offset += put;
+        collect->written += put;
         data = text_skip(data, (size_t)put);
     }
-    body->length = offset;
     return true;
 }
 
-/* Memory is full: moves what is in it to a file. */
-static bool start_spool(struct http_exchange *exchange)
+/* Small pieces (a client may send chunks of one byte) are put together before they are written. */
+static bool spool(struct collect *collect, struct text data, bool is_last)
 {
-    struct http_body *body = &exchange->collect.body;
-    body->file = open_spool(exchange->config->spool_folder);
-    body->length = 0;
-    if (body->file < 0)
-        return false;
-    bool ok = write_spool(body, buffer_text(&exchange->collect.memory));
-    buffer_clear(&exchange->collect.memory);
-    return ok;
+    if (is_last || collect->memory.len + data.len > STAGE_BYTES) {
+        if (!write_spool(collect, buffer_text(&collect->memory)))
+            return false;
+        buffer_clear(&collect->memory);
+    }
+    if (is_last || data.len > STAGE_BYTES)
+        return write_spool(collect, data);
+    buffer_append(&collect->memory, data);
+    return true;
 }
 
-static void collect_piece(struct http_exchange *exchange, struct text data)
+/* False with errno when it cannot be stored. */
+static bool store(struct http_exchange *exchange, struct text data, bool is_last)
 {
     struct collect *collect = &exchange->collect;
-    bool ok = true;
-    if (collect->body.file < 0 && collect->memory.len + data.len > collect->memory_bytes)
-        ok = start_spool(exchange);
-    if (ok && collect->body.file >= 0) {
-        ok = write_spool(&collect->body, data);
-    } else if (ok) {
-        buffer_append(&collect->memory, data);
-        collect->body.length = (int64_t)collect->memory.len;
+    collect->body.length += (int64_t)data.len;
+    if (collect->body.file < 0 && (size_t)collect->body.length > collect->memory_bytes) {
+        collect->body.file = open_spool(exchange->config->spool_folder);
+        if (collect->body.file < 0)
+            return false;
     }
-    if (!ok && (errno == ENOSPC || errno == EDQUOT))
-        exchange_refuse(exchange, 507, "no space for the request body");
-    else if (!ok)
-        exchange_refuse(exchange, 500, "cannot store the request body");
+    if (collect->body.file >= 0)
+        return spool(collect, data, is_last);
+    buffer_append(&collect->memory, data);
+    return true;
+}
+
+static void collect_piece(struct http_exchange *exchange, struct text data, bool is_last)
+{
+    struct collect *collect = &exchange->collect;
+    if (!store(exchange, data, is_last)) {
+        bool is_full = errno == ENOSPC || errno == EDQUOT;
+        exchange_refuse(exchange, is_full ? 507 : 500, "cannot store the request body");
+        return;
+    }
+    if (!is_last)
+        return;
+    collect->is_on = false;
+    collect->is_ready = true;
+    if (collect->body.file < 0)
+        collect->body.memory = buffer_text(&collect->memory);
+    if (exchange->events != NULL && exchange->events->collected != NULL)
+        exchange->events->collected(exchange);
 }
 
 /* Hands a piece over; the handler may call anything in it. */
@@ -112,20 +131,10 @@ static void deliver(struct http_exchange *exchange, struct text data, bool is_la
 {
     exchange->is_request_done = exchange->is_request_done || is_last;
     if (exchange->collect.is_on) {
-        if (data.len > 0)
-            collect_piece(exchange, data);
-        if (!is_last || !exchange->collect.is_on)
-            return;
-        exchange->collect.is_on = false;
-        exchange->collect.is_ready = true;
-        if (exchange->collect.body.file < 0)
-            exchange->collect.body.memory = buffer_text(&exchange->collect.memory);
-        if (exchange->events != NULL && exchange->events->collected != NULL)
-            exchange->events->collected(exchange);
+        collect_piece(exchange, data, is_last);
         return;
     }
     exchange->wants_body = false;
-    exchange->was_told_last = is_last;
     if (exchange->events != NULL && exchange->events->body != NULL)
         exchange->events->body(exchange, data, is_last);
 }
@@ -148,23 +157,48 @@ static bool is_too_large(const struct http_exchange *exchange)
            (body->received > limit || (is_announced && body->left > limit - body->received));
 }
 
-static enum http1_state decode(struct http_exchange *exchange, struct text *data_out)
+/* Takes at most `most` bytes of the input. */
+static enum http1_state decode(struct http_exchange *exchange, size_t most, struct text *data_out)
 {
     struct connection *conn = exchange->conn;
-    size_t before = conn->in.len;
-    enum http1_state state = http1_body_decode(&exchange->body, &conn->in, data_out);
-    exchange->received_bytes += (int64_t)(before - conn->in.len);
+    struct text input = text_part(conn->in, 0, most);
+    size_t before = input.len;
+    enum http1_state state = http1_body_decode(&exchange->body, &input, data_out);
+    size_t used = before - input.len;
+    exchange->received_bytes += (int64_t)used;
+    conn->in = text_skip(conn->in, used);
     return state;
+}
+
+/* Chunks of a few bytes are put together, so that they do not cost the handler a call each. What is
+ * wrong behind them shows again in the next call. */
+static struct text gather(struct http_exchange *exchange, struct text first,
+                          char space[GATHER_BYTES])
+{
+    size_t len = first.len;
+    enum http1_state state = HTTP1_DATA;
+    memcpy(space, first.data, len);
+    while (state == HTTP1_DATA && len < GATHER_BYTES) {
+        struct text data;
+        state = decode(exchange, GATHER_BYTES - len, &data);
+        memcpy(space + len, data.data, data.len);
+        len += data.len;
+    }
+    return text_from(space, len);
 }
 
 bool exchange_read_body(struct http_exchange *exchange)
 {
     struct text data;
+    char space[GATHER_BYTES];
     if (exchange->is_complete || (!exchange->wants_body && !exchange->collect.is_on))
         return false;
     if (exchange->expects_continue)
         send_continue(exchange);
-    enum http1_state state = decode(exchange, &data);
+    enum http1_state state = decode(exchange, SIZE_MAX, &data);
+    if (state == HTTP1_DATA && exchange->body.framing == HTTP1_CHUNKED &&
+        data.len < GATHER_BYTES / 4)
+        data = gather(exchange, data, space);
     if (is_too_large(exchange)) {
         exchange_refuse(exchange, 413, "request body too large");
         return true;
@@ -200,7 +234,7 @@ enum http1_state exchange_drop_body(struct http_exchange *exchange)
     if (exchange->expects_continue || !exchange->keep_alive)
         return HTTP1_BAD;
     while (state == HTTP1_DATA) {
-        state = decode(exchange, &data);
+        state = decode(exchange, SIZE_MAX, &data);
         exchange->dropped_bytes += (int64_t)data.len;
     }
     if (exchange->dropped_bytes > DROP_LIMIT || (state == HTTP1_MORE && exchange->conn->is_ended))
