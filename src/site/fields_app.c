@@ -14,6 +14,8 @@
 static bool is_dotted_name(struct text text)
 {
     bool at_start = true;
+    if (text.data == NULL)
+        return false;
     for (size_t i = 0; i < text.len; i++) {
         unsigned char c = (unsigned char)text.data[i];
         if (c == '.' && !at_start) {

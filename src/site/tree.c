@@ -8,6 +8,7 @@
 #include "core/memory.h"
 #include "site/mistakes.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <yaml.h>
@@ -276,7 +277,9 @@ static bool on_start(struct tree *tree, enum node_kind kind, const yaml_char_t *
 
 static bool on_end(struct tree *tree)
 {
+    assert(tree->depth > 0); /* libyaml pairs its events */
     struct frame *frame = &tree->frames[--tree->depth];
+    assert(frame->node != NULL);
     if (frame->node->kind == NODE_MAP)
         mark_twins(frame->node);
     keep_anchor(tree, frame->anchor, frame->node);
