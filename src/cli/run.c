@@ -105,6 +105,8 @@ int command_reload(const struct invocation *invocation)
     int status = target_find(invocation, &target);
     if (status == CLI_OK)
         status = target_ask(&target, "reload", RELOAD_MS, &answer);
+    if (status == CLI_FAILED && answer.len > 0) /* it answered, so it runs */
+        complain("%s goes on as it was", target.site);
     if (status != CLI_OK || invocation->options.quiet)
         return status;
     if (invocation->options.json)

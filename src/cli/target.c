@@ -115,8 +115,9 @@ int target_ask(const struct target *target, const char *command, int64_t timeout
     json_t *root = json_loadb(answer->data, answer->len, 0, NULL);
     bool is_ok = json_is_true(json_object_get(root, "ok"));
     const char *error = json_string_value(json_object_get(root, "error"));
+    bool has_lines = error != NULL && strchr(error, '\n') != NULL; /* mistakes, one per line */
     if (!is_ok)
-        complain("%s: `%s` failed: %s", target->site, command,
+        complain("%s: `%s` failed:%c%s", target->site, command, has_lines ? '\n' : ' ',
                  error != NULL ? error : "the answer is not understood");
     json_decref(root);
     return is_ok ? CLI_OK : CLI_FAILED;
