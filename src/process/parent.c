@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,6 +49,19 @@ static void reload(struct parent *parent)
     buffer_done(&mistakes);
 }
 
+/* A terminal that was closed says SIGHUP too, and means the end. */
+static bool is_terminal_gone(void)
+{
+    struct pollfd fds[3] = { { .fd = 0 }, { .fd = 1 }, { .fd = 2 } };
+    struct stat state;
+    if (poll(fds, 3, 0) <= 0)
+        return false;
+    for (int i = 0; i < 3; i++)
+        if ((fds[i].revents & POLLHUP) != 0 && fstat(i, &state) == 0 && S_ISCHR(state.st_mode))
+            return true;
+    return false;
+}
+
 static void on_signal(struct loop_watch *watch, unsigned events)
 {
     struct parent *parent = list_entry(watch, struct parent, signal_watch);
@@ -56,7 +70,7 @@ static void on_signal(struct loop_watch *watch, unsigned events)
     while (sys_read(parent->signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
         if (info.ssi_signo == SIGCHLD)
             reap(parent);
-        else if (info.ssi_signo == SIGHUP)
+        else if (info.ssi_signo == SIGHUP && !is_terminal_gone())
             reload(parent);
         else if (parent->is_stopping)
             stop_hurry(parent);

@@ -4,10 +4,15 @@
 
 #include "core/sys.h"
 #include "process/privileges.h"
+#include "process/sandbox.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <sched.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <stdio.h>
@@ -91,6 +96,31 @@ static int orphan_dies(void)
     fd_close(&ends[1]);
     waitpid(middle, NULL, 0);
     return sys_read(ends[0], &byte, 1) == 0 ? 0 : 2;
+}
+
+static int refuses(void)
+{
+    struct why why;
+    char *none[] = { NULL };
+    if (privileges_drop(geteuid(), getegid(), &why) != OK)
+        return 1;
+    sandbox_enter();
+    if (unshare(CLONE_NEWUSER) == 0 || errno != EPERM)
+        return 2;
+    if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0 || errno != EPERM)
+        return 3;
+#ifndef __SANITIZE_ADDRESS__
+    if (execve("/bin/true", none, none) == 0 || errno != EPERM)
+        return 4;
+#endif
+    (void)none;
+    AUTO(fd_close) int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    return fd >= 0 ? 0 : 5;
+}
+
+TEST(sandbox_refuses_what_servers_never_do)
+{
+    CHECK(in_child(refuses) == 0, "step %d", in_child(refuses));
 }
 
 TEST(privileges_close_what_is_not_kept)

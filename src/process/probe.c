@@ -9,6 +9,7 @@
 #include "core/memory.h"
 #include "core/sys.h"
 #include "process/privileges.h"
+#include "process/sandbox.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -153,6 +154,7 @@ _Noreturn static void probe_child(struct parent *parent, const struct probe_targ
         err = ERR_SYSTEM;
     } else {
         privileges_die_with(parent_pid);
+        sandbox_enter();
         if (target->http.len > 0)
             err = ask_http(target, &why);
         if (err == OK && target->dns.len > 0)

@@ -122,7 +122,7 @@ uid_t generation_uid(const struct generation *generation, const char *role_name)
 struct process;
 
 enum role_reload {
-    RELOAD_SWAP,    /* gets CONFIG, swaps inside the live process (edge, dns) */
+    RELOAD_SWAP, /* gets CONFIG, swaps inside the live process (edge, dns); may not run programs */
     RELOAD_REPLACE, /* a new process per generation; the old one is stopped when released (app) */
     RELOAD_KEEP, /* one process for good; a change needs a restart and reload says so (database) */
 };

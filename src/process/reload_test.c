@@ -118,6 +118,12 @@ TEST(parent_reload_reads_the_file_again)
         CHECK(toy_saw(&toy, "web/2 drain", 2), "drained");
         CHECK(toy_saw(&toy, "web/1 drain", 2), "drained");
         CHECK(toy_count(&toy, "web/0 drain") == 0, "not this one");
+        change_site(&toy, "web:", "dns: {}\nweb:");
+        CHECK(toy_reload(&toy, error, sizeof(error)), "a new role: %s", error);
+        CHECK(toy_pid(&toy, "extra") > 0, "started");
+        change_site(&toy, "dns: {}", "");
+        CHECK(toy_reload(&toy, error, sizeof(error)), "without it: %s", error);
+        CHECK(toy_saw(&toy, "extra drain", 2), "stopped");
         change_site(&toy, "dns:", "dms:");
         CHECK(!toy_reload(&toy, error, sizeof(error)), "a mistake");
         CHECK(strstr(error, "dms") != NULL, "named: %s", error);

@@ -10,6 +10,7 @@
 #include "core/memory.h"
 #include "core/sys.h"
 #include "process/privileges.h"
+#include "process/sandbox.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -150,6 +151,8 @@ _Noreturn static void child_run(const struct birth *birth)
         _exit(1);
     }
     privileges_die_with(birth->parent);
+    if (slot->role->reload == RELOAD_SWAP || slot->role == &log_role)
+        sandbox_enter(); /* the others become or start foreign programs */
     _exit(slot->role->run(&self));
 }
 

@@ -79,6 +79,36 @@ static void database_title(const struct generation *generation, size_t index, ch
     snprintf(out, size, "database");
 }
 
+static size_t with_dns(const struct generation *generation)
+{
+    return generation->site->dns.is_present;
+}
+
+static void extra_title(const struct generation *generation, size_t index, char *out, size_t size)
+{
+    (void)generation, (void)index;
+    snprintf(out, size, "extra");
+}
+
+/* A program of ours that is kept: gets DRAIN. */
+static int extra_run(struct process *self)
+{
+    static char buffer[MESSAGE_TEXT_LIMIT + 64];
+    struct message message = { .type = MESSAGE_LAST };
+    struct generation *config;
+    struct why why;
+    note(self, "start", self->first->number);
+    process_send(self, MESSAGE_READY, self->first->number, T(""));
+    while (message.type != MESSAGE_DRAIN) {
+        struct pollfd ready = { .fd = self->channel, .events = POLLIN };
+        poll(&ready, 1, -1);
+        if (process_receive(self, &message, buffer, sizeof(buffer), &config, &why) != OK)
+            return 1;
+    }
+    note(self, "drain", message.generation);
+    return 0;
+}
+
 static enum err web_prepare(struct generation *generation, struct why *why)
 {
     struct address address;
@@ -298,7 +328,14 @@ const struct role toy_web = { .name = "web",
                               .prepare = web_prepare,
                               .run = web_run,
                               .has_access_log = true };
-const struct role *const toy_roles[] = { &toy_web, &toy_app, &toy_database, NULL };
+const struct role toy_extra = { .name = "extra",
+                                .reload = RELOAD_KEEP,
+                                .start_order = 15,
+                                .needs = "",
+                                .count = with_dns,
+                                .title = extra_title,
+                                .run = extra_run };
+const struct role *const toy_roles[] = { &toy_web, &toy_app, &toy_extra, &toy_database, NULL };
 
 /* ---- the test's side ---- */
 

@@ -22,6 +22,7 @@ struct toy {
 extern const struct role toy_database; /* KEEP, turns into a foreign program */
 extern const struct role toy_app;      /* REPLACE, with one worker below it */
 extern const struct role toy_web;      /* SWAP, two processes */
+extern const struct role toy_extra;    /* KEEP, there when the site has `dns:` */
 extern const struct role *const toy_roles[];
 
 /* Makes the folder and the site file. */
