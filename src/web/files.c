@@ -1,8 +1,12 @@
 /*
  * The file table. Small files are kept with their contents under (folder, path), newest use first;
  * large ones are opened for each request, which costs little beside sending them, and so nothing
- * here holds a deleted file open. A kept file that was not looked at for FRESH_MS is opened again:
- * when it is still the same (device, inode, size, times) its contents stay.
+ * here holds a deleted file open.
+ *
+ * A kept file is compared with the disk (device, inode, size, times) once per turn of the loop: a
+ * change is seen at once, and under load many requests share the look. That look goes by name and
+ * proves only that the file is the same; every FULL_MS it is opened again by the safe way, and its
+ * siblings are looked for.
  */
 #include "web/files.h"
 #include "core/memory.h"
@@ -17,7 +21,7 @@
 #include <sys/stat.h>
 
 enum {
-    FRESH_MS = 1000,
+    FULL_MS = 1000,
     FILES_LIMIT = 4096,
     BUCKETS = 1024, /* power of two */
 };
@@ -255,6 +259,20 @@ static struct web_file *files_lookup(struct web_files *files, int folder, const 
     return NULL;
 }
 
+/* Is what is kept what the disk has? */
+static bool file_is_fresh(struct web_file *file, int64_t now_ms)
+{
+    struct stat info;
+    if (now_ms == file->checked_ms)
+        return true;
+    if (now_ms - file->loaded_ms >= FULL_MS ||
+        fstatat(file->folder, file->path, &info, file->symlinks ? 0 : AT_SYMLINK_NOFOLLOW) != 0)
+        return false;
+    struct web_identity identity = identity_of(&info);
+    file->checked_ms = now_ms;
+    return identity_equal(&identity, &file->bodies[ENCODING_IDENTITY].identity);
+}
+
 struct web_file *web_files_find(struct web_files *files, int folder, const char *path,
                                 bool symlinks, int64_t now_ms, int *error_out)
 {
@@ -265,7 +283,7 @@ struct web_file *web_files_find(struct web_files *files, int folder, const char 
     if (file != NULL) {
         list_remove(&file->link);
         list_prepend(&files->used, &file->link);
-        if (now_ms - file->checked_ms < FRESH_MS)
+        if (file_is_fresh(file, now_ms))
             return file;
         files->memory_used -= file_memory(file);
         bool ok = file_load(file);
@@ -278,7 +296,7 @@ struct web_file *web_files_find(struct web_files *files, int folder, const char 
     if (file == NULL)
         file = files_load(files, folder, path, symlinks, hash, error_out);
     if (file != NULL)
-        file->checked_ms = now_ms;
+        file->checked_ms = file->loaded_ms = now_ms;
     return file;
 }
 

@@ -4,7 +4,7 @@
 /*
  * Files below static folders, as they can be sent: with validators, siblings that were compressed
  * beforehand (app.js.br), and small contents kept in memory. What is kept is compared with the disk
- * at most once a second and never answers older than that.
+ * for each turn of the loop; siblings are looked for once a second.
  */
 
 #include "core/clock.h"
@@ -35,9 +35,10 @@ struct web_file {
     int folder; /* with path the key */
     uint32_t hash;
     bool symlinks;
-    bool is_kept; /* in the table; else it is valid until the next call */
-    char *path;   /* below the folder */
-    int64_t checked_ms;
+    bool is_kept;       /* in the table; else it is valid until the next call */
+    char *path;         /* below the folder */
+    int64_t checked_ms; /* last look at the disk */
+    int64_t loaded_ms;  /* last time it was opened, and siblings with it */
     struct text type;
     bool is_compressible;
     int64_t modified_s;
