@@ -194,7 +194,8 @@ static enum err unpack_site(const struct config *config, int memfd, struct gener
     AUTO(memory_drop) char *data = NULL;
     AUTO(memory_drop) char *path = memory_new(config->file.len + 1);
     size_t len;
-    memcpy(path, config->file.data, config->file.len);
+    if (config->file.len > 0)
+        memcpy(path, config->file.data, config->file.len);
     if (read_memfd(memfd, &data, &len) != OK)
         return fail(why, ERR_SYSTEM, "cannot read the site's bytes");
     enum err err = site_parse(text_from(data, len), path, false, &generation->site, &mistakes);
