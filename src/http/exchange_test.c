@@ -172,6 +172,7 @@ TEST_BOTH(exchange_pauses_for_a_slow_reader)
     CHECK(fixture.full_at <= OUTPUT_HIGH_BYTES + 10000, "%d at once", (int)fixture.full_at);
     client_close(&client);
     /* one that reads nothing is closed */
+    fixture_set_times(&fixture, 100);
     REQUIRE(client_open(&client, &fixture), "open");
     send(client.fd, GET("/big"), sizeof(GET("/big")) - 1, 0);
     send(client.fd, GET("/big"), sizeof(GET("/big")) - 1, 0);
@@ -249,6 +250,7 @@ TEST_BOTH(exchange_opens_tunnels)
     CHECK(text_equal(client_header(&client, FIELD_UPGRADE), T("echo")), "Upgrade");
     CHECK(text_equal(client_header(&client, FIELD_CONNECTION), T("upgrade")), "Connection");
     CHECK(client_header(&client, FIELD_TRANSFER_ENCODING).len == 0, "not framed");
+    fixture_set_times(&fixture, 100);
     fixture_turn(&fixture, 150); /* longer than any deadline of a request */
     client_send(&client, T("more\r\n\r\n"));
     fixture_turn(&fixture, 5);
@@ -335,7 +337,6 @@ TEST_BOTH(server_drains)
     struct client idle, busy, late;
     int drained = 0;
     REQUIRE(fixture_start(&fixture, backend), "start");
-    fixture.config.limits.idle_ms = 60000;
     REQUIRE(client_open(&idle, &fixture) && client_open(&busy, &fixture), "open");
     REQUIRE(client_open(&late, &fixture), "open");
     client_send(&idle, T(GET("/hello")));

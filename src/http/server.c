@@ -97,6 +97,7 @@ void http_server_free(struct http_server *server)
     list_each (at, &server->connections) {
         struct connection *conn = list_entry(at, struct connection, link);
         connection_abort(conn, "server closed");
+        stream_abort(conn->stream); /* also one that only waits for its client to close */
         list_remove(&conn->link);
         conn->server = NULL;
     }

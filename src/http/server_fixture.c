@@ -23,7 +23,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BIG_BYTES = 4 << 20, FILE_BYTES = 100000 };
+enum { BIG_BYTES = 4 << 20, FILE_BYTES = 100000, PATIENCE_MS = 10000 };
 
 static struct fixture *fixture_of(struct http_exchange *exchange)
 {
@@ -298,10 +298,10 @@ bool fixture_start(struct fixture *fixture, enum loop_backend backend)
                     .target_bytes = 200,
                     .header_count = 8,
                     .body_bytes = 1 << 20,
-                    .head_ms = 100,
-                    .body_ms = 100,
-                    .send_ms = 100,
-                    .idle_ms = 100 },
+                    .head_ms = 10000,
+                    .body_ms = 10000,
+                    .send_ms = 10000,
+                    .idle_ms = 10000 },
         .spool_folder = "/tmp",
         .server_name = T("Trilith"),
         .finished = on_finished,
@@ -319,6 +319,12 @@ bool fixture_start(struct fixture *fixture, enum loop_backend backend)
         "listener: %s", strerror(errno));
 }
 
+void fixture_set_times(struct fixture *fixture, int64_t ms)
+{
+    struct http_limits *limits = &fixture->config.limits;
+    limits->head_ms = limits->body_ms = limits->send_ms = limits->idle_ms = ms;
+}
+
 void fixture_turn(struct fixture *fixture, int64_t ms)
 {
     int64_t until_ms = clock_now_ms() + ms;
@@ -329,7 +335,7 @@ void fixture_turn(struct fixture *fixture, int64_t ms)
 
 bool fixture_wait(struct fixture *fixture, const int *counter, int least)
 {
-    int64_t until_ms = clock_now_ms() + 3000;
+    int64_t until_ms = clock_now_ms() + PATIENCE_MS;
     while (*counter < least && clock_now_ms() < until_ms)
         fixture_turn(fixture, 1);
     return *counter >= least;
@@ -340,7 +346,8 @@ void fixture_stop(struct fixture *fixture)
     if (fixture->server != NULL)
         http_server_free(fixture->server);
     if (fixture->loop != NULL) {
-        fixture_turn(fixture, 5);
+        CHECK(fixture_wait(fixture, &fixture->released, fixture->opened), "all connections gone");
+        fixture_turn(fixture, 1);
         loop_free(fixture->loop);
     }
     fd_close(&fixture->listener);
@@ -366,6 +373,7 @@ bool client_open(struct client *client, struct fixture *fixture)
     int fd = accept4(fixture->listener, &peer.u.any, &peer.len, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (!CHECK(fd >= 0 && sys_set_nonblocking(client->fd, true) == OK, "accept"))
         return false;
+    fixture->opened++;
     http_server_accept(fixture->server, fd, &peer, on_released, fixture);
     return true;
 }
@@ -397,7 +405,7 @@ static void pull(struct client *client)
 
 void client_send(struct client *client, struct text data)
 {
-    int64_t until_ms = clock_now_ms() + 3000;
+    int64_t until_ms = clock_now_ms() + PATIENCE_MS;
     while (data.len > 0 && !client->is_closed && clock_now_ms() < until_ms) {
         ssize_t put = send(client->fd, data.data, data.len, MSG_NOSIGNAL);
         if (put > 0)
@@ -479,7 +487,7 @@ static bool read_body(struct client *client, int64_t until_ms)
 
 int client_answer(struct client *client, enum http_method method)
 {
-    int64_t until_ms = clock_now_ms() + 3000;
+    int64_t until_ms = clock_now_ms() + PATIENCE_MS;
     int has_head = try_head(client, method);
     while (has_head == 0 && clock_now_ms() < until_ms && !client->is_closed) {
         pull(client);
@@ -492,7 +500,7 @@ int client_answer(struct client *client, enum http_method method)
 
 bool client_is_ended(struct client *client)
 {
-    int64_t until_ms = clock_now_ms() + 3000;
+    int64_t until_ms = clock_now_ms() + PATIENCE_MS;
     while (!client->is_closed && clock_now_ms() < until_ms) {
         pull(client);
         fixture_turn(client->fixture, 1);

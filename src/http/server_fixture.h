@@ -18,6 +18,7 @@ struct fixture {
     /* what happened */
     int started;
     int aborted;
+    int opened;
     int released;
     int configs_released;
     int records;
@@ -30,13 +31,15 @@ struct fixture {
     int file;                   /* of /file: 100000 bytes */
 };
 
-/* Some limits are small: head 1024, target 200, 8 headers, body 1 MiB, times 100 ms. */
+/* Some limits are small: head 1024, target 200, 8 headers, body 1 MiB. The times are long:
+ * tests of deadlines set short ones. */
 bool fixture_start(struct fixture *fixture, enum loop_backend backend);
 void fixture_stop(struct fixture *fixture);
+void fixture_set_times(struct fixture *fixture, int64_t ms);
 
 /* A short while of loop turns. */
 void fixture_turn(struct fixture *fixture, int64_t ms);
-/* Turns until *counter is at least `least`, at most 3 s. */
+/* Turns until *counter is at least `least`, at most 10 s. */
 bool fixture_wait(struct fixture *fixture, const int *counter, int least);
 
 struct client {

@@ -66,7 +66,6 @@ TEST_BOTH(server_takes_trickled_bytes)
     struct client client;
     REQUIRE(fixture_start(&fixture, backend), "start");
     REQUIRE(client_open(&client, &fixture), "open");
-    fixture.config.limits.head_ms = fixture.config.limits.body_ms = 3000;
     for (size_t piece = 1; piece < 4; piece++) {
         client_trickle(&client,
                        T("POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n"
@@ -272,6 +271,7 @@ TEST_BOTH(server_deadlines)
     };
     struct fixture fixture;
     REQUIRE(fixture_start(&fixture, backend), "start");
+    fixture_set_times(&fixture, 100);
     for (size_t i = 0; i < COUNT(slow); i++) {
         struct client client;
         REQUIRE(client_open(&client, &fixture), "open");
