@@ -92,6 +92,7 @@ static int run_in(const char *folder, const struct buffer *text,
         .state = folder,
         .quiet = invocation->options.quiet,
         .json = invocation->options.json,
+        .is_temporary = true,
     };
     if (!write_site(folder, text, path, sizeof(path)))
         return CLI_FAILED;

@@ -179,8 +179,11 @@ static void tell_failure(struct parent *parent)
     struct buffer text = buffer_of(65536);
     buffer_print(&text, "trilith: %s did not start: %s\n", parent->site_name, parent->reason.text);
     if (parent->failed_tail < SLOT_LIMIT) {
-        buffer_print(&text, "its last log lines (all are in %s/log/trilith.log):\n",
-                     parent->folder.path);
+        if (parent->options->is_temporary)
+            buffer_print(&text, "its last log lines:\n");
+        else
+            buffer_print(&text, "its last log lines (all are in %s/log/trilith.log):\n",
+                         parent->folder.path);
         log_tail_each(&parent->tails[parent->failed_tail], REASON_LINES, add_line, &text);
     }
     int out = parent->ready_pipe >= 0 ? parent->ready_pipe : 2;

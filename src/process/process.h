@@ -202,6 +202,7 @@ struct process_options {
     bool background;    /* -d */
     bool quiet;
     bool json;
+    bool is_temporary; /* the state folder is removed afterwards: point nobody to files in it */
 };
 
 /* Runs one server's part until told to stop. roles: all of them, ended by NULL. Returns the exit
