@@ -81,8 +81,6 @@ enum http1_state http1_scan(struct http1_scan *scan, struct text data,
     }
     if (data.len <= limits->head_bytes)
         return HTTP1_MORE;
-    if (scan->first_line_end == 0 && text_find(allowed, ' ') < 0)
-        return http1_refuse(problem, 400, "endless word instead of a first line");
     if (scan->first_line_end == 0)
         return http1_refuse(problem, 414, "first line too long");
     return http1_refuse(problem, 431, "head too long");
