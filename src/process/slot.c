@@ -292,7 +292,8 @@ static void on_notify(struct loop_watch *watch, unsigned events)
             continue;
         if (message.status[0] != '\0')
             replace_text(&slot->note, text_of(message.status));
-        if (message.extend_ms > 0 && slot->state == SLOT_STARTING)
+        if (slot->state == SLOT_STARTING &&
+            loop_now_ms(slot->parent->loop) + message.extend_ms > slot->timer.due_ms)
             loop_timer_start(slot->parent->loop, &slot->timer, message.extend_ms);
         if (message.is_ready)
             slot_ready(slot, slot->generation);
@@ -520,6 +521,7 @@ static void slot_timer(struct loop_timer *timer)
                   MS("after", loop_now_ms(parent->loop) - slot->started_ms));
         slot->was_killed = true;
         process_signal_session(slot->session, SIGKILL);
+        kill(slot->pid, SIGKILL); /* it may not have reached setsid() yet */
         return;
     case SLOT_BACKOFF:
         if (parent->serving != NULL && (!parent->is_stopping || slot->role == &log_role))
@@ -533,7 +535,7 @@ static void slot_timer(struct loop_timer *timer)
         slot->was_killed = true;
         fd_close(&slot->lifeline);
         process_signal_session(slot->session, SIGKILL);
-        kill(slot->pid, SIGKILL); /* it may not have reached setsid() yet */
+        kill(slot->pid, SIGKILL);
         return;
     case SLOT_READY:
     case SLOT_LOST:

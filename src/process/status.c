@@ -53,7 +53,7 @@ static json_t *metrics_of(const struct parent *parent)
 
 static json_t *process_of(const struct parent *parent, const struct slot *slot)
 {
-    int64_t now_ms = loop_now_ms(parent->loop);
+    int64_t now_ms = clock_now_ms();
     json_t *process = json_object();
     json_object_set_new(process, "name", json_string(slot->title));
     json_object_set_new(process, "role", json_string(slot->role->name));
@@ -82,7 +82,7 @@ static json_t *parent_process(const struct parent *parent)
     json_object_set_new(process, "restarts", json_integer(0));
     json_object_set_new(process, "uptime_ms",
                         json_integer(loop_now_ms(parent->loop) - parent->started_ms));
-    json_object_set_new(process, "note", json_string(parent->reason.text));
+    json_object_set_new(process, "note", json_from(text_of(parent->reason.text)));
     json_object_set_new(process, "workers", json_array());
     json_object_set_new(process, "tail", tail_of(&parent->tails[SLOT_LIMIT]));
     return process;
