@@ -82,7 +82,11 @@ struct slot *slot_new(struct parent *parent, const struct generation *generation
         atomic_store(&parent->tails[slot->tail].written, 0); /* it had another owner before */
     if (before != NULL)
         slot->restarts = before->restarts + 1;
-    list_append(&parent->slots, &slot->link);
+    struct list *later = parent->slots.next; /* kept in start order, for those who read status */
+    while (later != &parent->slots &&
+           list_entry(later, struct slot, link)->role->start_order <= role->start_order)
+        later = later->next;
+    list_append(later, &slot->link);
     return slot;
 }
 
