@@ -74,7 +74,7 @@ def test_a_stopped_worker_is_replaced_or_its_requests_answered(workshop):
 
 def test_a_crash_loop_backs_off(workshop):
     """An app that dies at once after its start does not eat the machine, and status says why."""
-    site = workshop.up(sites.APP, {"app/echo.py": sites.ECHO})
+    site = workshop.up(sites.APP.replace("workers: 2", "workers: 2, request-timeout: 5s"), {"app/echo.py": sites.ECHO})
     code = site.folder / "app/echo.py"
     code.write_text("import os\nprint('dying on purpose', flush=True)\nos._exit(9)\n")
     for pid in site.find("app"):
