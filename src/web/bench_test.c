@@ -108,6 +108,11 @@ static int remove_one(const char *path, const struct stat *info, int kind, struc
     return remove(path);
 }
 
+void bench_remove(const char *path)
+{
+    CHECK(nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS) == 0, "%s", path);
+}
+
 void bench_stop(struct bench *bench)
 {
     http_server_free(bench->server);
@@ -116,7 +121,7 @@ void bench_stop(struct bench *bench)
     web_generation_free(bench->generation);
     loop_free(bench->loop);
     fd_close(&bench->listening);
-    CHECK(nftw(bench->folder, remove_one, 8, FTW_DEPTH | FTW_PHYS) == 0, "%s", bench->folder);
+    bench_remove(bench->folder);
 }
 
 /* Request text with "Connection: close" behind its first line. */

@@ -277,8 +277,7 @@ struct web_file *web_files_find(struct web_files *files, int folder, const char 
                                 bool symlinks, int64_t now_ms, int *error_out)
 {
     uint32_t hash = text_hash(text_of(path)) * 31 + (uint32_t)folder;
-    file_free(files->loose);
-    files->loose = NULL;
+    web_files_sent(files);
     struct web_file *file = files_lookup(files, folder, path, hash);
     if (file != NULL) {
         list_remove(&file->link);
@@ -298,6 +297,12 @@ struct web_file *web_files_find(struct web_files *files, int folder, const char 
     if (file != NULL)
         file->checked_ms = file->loaded_ms = now_ms;
     return file;
+}
+
+void web_files_sent(struct web_files *files)
+{
+    file_free(files->loose);
+    files->loose = NULL;
 }
 
 /* Looks on the disk for the sibling; a form made here stays when there is none. */

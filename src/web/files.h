@@ -57,6 +57,9 @@ void web_files_free(struct web_files *files); /* accepts NULL */
 struct web_file *web_files_find(struct web_files *files, int folder, const char *path,
                                 bool symlinks, int64_t now_ms, int *error_out);
 
+/* What find returned is not needed any more: closes it when it is not kept. */
+void web_files_sent(struct web_files *files);
+
 /* The sibling with that coding, if there is one that is not older than the file; else NULL. */
 struct web_body *web_file_sibling(struct web_files *files, struct web_file *file,
                                   enum web_encoding encoding);

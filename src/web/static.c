@@ -3,6 +3,7 @@
  * listing, a redirect or an error. Files that must not be seen do not exist for a client (404).
  */
 #include "web/static.h"
+#include "core/log.h"
 #include "core/sys.h"
 #include "web/listing.h"
 #include "web/path.h"
@@ -11,16 +12,22 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
 
 struct web_static {
     struct http_handler handler;
     const struct site_route *route;
+    const char *path; /* of the folder */
     struct web_files *files;
     struct web_compressors *pool; /* NULL: never compress */
-    int folder;
+    int folder;                   /* the parent's, or `again` */
+    int again;                    /* -1, or opened here after the folder was made anew */
+    int64_t looked_ms;
+    bool has_complained;
 };
 
-enum { LISTING_PAGE_LIMIT = 8 << 20 };
+enum { LISTING_PAGE_LIMIT = 8 << 20, LOOK_MS = 200 };
 
 /* %2F and %00 in a name: no file has them, and decoding would make another path of it. */
 static bool has_odd_encoding(struct text raw_path)
@@ -46,6 +53,34 @@ static void find_and_send(struct web_static *self, struct http_exchange *exchang
         return;
     *error_out = 0;
     web_send_file(exchange, self->files, file, self->pool);
+    web_files_sent(self->files);
+}
+
+/* A build often removes the folder and makes it again; ours is then a folder without a name, empty
+ * for ever. Opens the one that has the name now, where the edge's user may. */
+static void folder_look(struct web_static *self, int64_t now_ms)
+{
+    struct stat info;
+    if (now_ms - self->looked_ms < LOOK_MS)
+        return;
+    self->looked_ms = now_ms;
+    if (fstat(self->folder, &info) != 0 || info.st_nlink > 0)
+        return;
+    int fd = open(self->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        fd_close(&self->again);
+        self->folder = self->again = fd;
+        self->has_complained = false;
+    } else if (!self->has_complained && errno != ENOENT) {
+        self->has_complained = true;
+        log_warn("web", "a static folder was removed and cannot be opened again; use reload",
+                 STRING("folder", self->path), STRING("reason", strerror(errno)));
+    }
+}
+
+static void static_done(void *handler)
+{
+    fd_close(&((struct web_static *)handler)->again);
 }
 
 static void send_listing(struct web_static *self, struct http_exchange *exchange, const char *path)
@@ -112,6 +147,7 @@ static void static_start(struct http_handler *handler, struct http_exchange *exc
         http_reply_error(exchange, 404);
         return;
     }
+    folder_look(self, loop_now_ms(http_exchange_loop(exchange)));
     bool ends_with_slash = text_ends_with(request->path, T("/"));
     if (rest.len == 0 && !ends_with_slash)
         web_reply_add_slash(exchange);
@@ -130,6 +166,10 @@ struct http_handler *web_static_new(struct arena *arena, const struct site_route
     self->handler = (struct http_handler){ .name = "static", .start = static_start };
     self->route = route;
     self->folder = folder;
+    self->again = -1;
+    self->path = arena_copy(arena, route->folder).data;
+    if (self->path == NULL || !arena_defer(arena, static_done, self))
+        return NULL;
     self->files = files;
     self->pool = route->compress ? pool : NULL;
     return &self->handler;

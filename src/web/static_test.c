@@ -1,4 +1,5 @@
 /* Static files, redirects, fixed answers and errors over a real HTTP server. */
+#include "core/clock.h"
 #include "core/memory.h"
 #include "core/sys.h"
 #include "core/test.h"
@@ -275,5 +276,21 @@ TEST(web_static_large_file_is_whole)
     CHECK(body.len == LARGE_LEN, "%zu bytes", body.len);
     for (size_t i = 0; i < body.len; i += 997)
         CHECK(body.data[i] == (char)('a' + i % 26), "byte %zu", i);
+    bench_stop(&bench);
+}
+
+TEST(web_static_folder_made_again)
+{
+    static const struct expected before = { "GET /static/text.txt", 200, NULL, NULL, "0123456789" };
+    static const struct expected after = { "GET /static/text.txt", 200, NULL, NULL, "new" };
+    struct bench bench;
+    char from[200];
+    REQUIRE(start(&bench), "bench");
+    expect(&bench, &before);
+    snprintf(from, sizeof(from), "%s/files", bench.folder);
+    bench_remove(from);
+    bench_file(&bench, "files/text.txt", T("new"));
+    clock_sleep_ms(210); /* longer than LOOK_MS */
+    expect(&bench, &after);
     bench_stop(&bench);
 }

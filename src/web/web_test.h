@@ -20,6 +20,8 @@ bool bench_folder(struct bench *bench);
 void bench_file(const struct bench *bench, const char *name, struct text data);
 bool bench_start(struct bench *bench, const char *site, const struct web_maker *makers,
                  size_t maker_count);
+/* With all that is in it. */
+void bench_remove(const char *path);
 /* Removes the folder too. */
 void bench_stop(struct bench *bench);
 
