@@ -38,6 +38,8 @@ static const struct exchange {
       "GET /show?SCRIPT_NAME&PATH_INFO&REQUEST_URI",
       NULL,
       { "SCRIPT_NAME=\n", "PATH_INFO=/show\n", "REQUEST_URI=/show?SCRIPT" } },
+    { "a path in UTF-8", "GET /caf%C3%A9", NULL, { "200 OK", "hello" } },
+    { "a path in Latin-1", "GET /caf%E9", NULL, { "200 OK" } },
     { "where it came from",
       "GET /show?REMOTE_ADDR&SERVER_NAME&wsgi.url_scheme",
       NULL,

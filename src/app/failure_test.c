@@ -236,6 +236,8 @@ TEST(app_that_cannot_be_imported_says_why)
         { "test_application:closed", NULL, "is not callable but list" },
         { "test_application:fails()", NULL, "TypeError" },
         { "test_application:application", "/fails", "the ready page /fails failed: ValueError" },
+        { "test_application:application", "/dies", "died at its start (signal 9)" },
+        { "test_application:application", "/exits", "died at its start (exit status 0)" },
         { "test_application:application", "/replaces", "was answered '503 Sorry'" },
     };
     for (size_t i = 0; i < COUNT(cases); i++) {

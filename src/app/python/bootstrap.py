@@ -408,7 +408,7 @@ class Zygote:
         lived = time.monotonic() - worker.started
         worker.pid = 0
         self.tell_at = 0
-        if self.is_draining or (os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0):
+        if self.is_draining:
             return
         how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) \
             else f"exit status {os.WEXITSTATUS(status)}"

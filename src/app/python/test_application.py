@@ -279,6 +279,17 @@ def slow_close(environ, start_response):
 PATHS = {"/" + name: value for name, value in list(globals().items()) if callable(value)}
 
 
+PATHS["/caf\xc3\xa9"] = hello  # UTF-8 bytes as Latin-1 characters
+PATHS["/caf\xe9"] = pid
+
+
+def exits(environ, start_response):
+    os._exit(0)
+
+
+PATHS["/exits"] = exits
+
+
 def application(environ, start_response):
     return PATHS[environ["PATH_INFO"]](environ, start_response)
 
