@@ -14,7 +14,12 @@
 #include <signal.h>
 #include <stdio.h>
 
-enum { POLL_MS = 1, CHECK_MS = 1000, LOOKS_PER_TURN = 4 };
+enum {
+    POLL_MS = 1,
+    CHECK_MS = 1000,
+    LOOKS_PER_TURN = 4,
+    HOPE_MS = 5000, /* requests wait that long for an application that starts again */
+};
 
 struct app_handler {
     struct http_handler handler;
@@ -47,7 +52,8 @@ int bridge_take(struct bridge *bridge, struct call *call)
     bridge->first_free = bridge->places[place].next_free;
     bridge->places[place].call = call;
     bridge->places[place].is_used = true;
-    if (bridge->used++ == 0)
+    bridge->used++;
+    if (!loop_timer_is_running(&bridge->check))
         loop_timer_start(bridge->loop, &bridge->check, CHECK_MS);
     return place;
 }
@@ -57,8 +63,7 @@ static void put_back(struct bridge *bridge, int place)
     bridge->places[place].is_used = false;
     bridge->places[place].next_free = bridge->first_free;
     bridge->first_free = place;
-    if (--bridge->used == 0)
-        loop_timer_stop(bridge->loop, &bridge->check);
+    bridge->used--;
 }
 
 /* Free again if no worker has it. */
@@ -225,22 +230,64 @@ static void on_bell(struct loop_watch *watch, unsigned watch_events)
     (void)!sys_read(watch->fd, &count, sizeof(count)); /* the hook does the work */
 }
 
-/* Workers whose death nobody told of (the zygote may be dead too) fail here. */
-static void on_check(struct loop_timer *timer)
+/* ---- once per second ---- */
+
+static bool is_alive(const struct bridge *bridge, size_t worker)
 {
-    struct bridge *bridge = list_entry(timer, struct bridge, check);
-    loop_timer_start(bridge->loop, timer, CHECK_MS);
+    int32_t pid = atomic_load(&bridge->segment.workers[worker].pid);
+    return pid > 0 && (kill(pid, 0) == 0 || errno != ESRCH);
+}
+
+static bool is_any_alive(const struct bridge *bridge)
+{
+    for (size_t i = 0; i < bridge->segment.worker_count; i++) {
+        if (is_alive(bridge, i))
+            return true;
+    }
+    return false;
+}
+
+bool bridge_is_hopeless(const struct bridge *bridge)
+{
+    return bridge->dead_since_ms != 0 &&
+           loop_now_ms(bridge->loop) - bridge->dead_since_ms >= HOPE_MS && !is_any_alive(bridge);
+}
+
+static void give_up(struct bridge *bridge)
+{
+    list_each (at, &bridge->waiting)
+        call_give_up(list_entry(at, struct call, link));
+    for (size_t i = 0; i < bridge->segment.slots_per_edge; i++) {
+        if (bridge->places[i].call != NULL)
+            call_give_up(bridge->places[i].call);
+    }
+}
+
+/* Requests of workers whose death nobody told of (the zygote may be dead too) fail here. */
+static void fail_dead(struct bridge *bridge)
+{
     for (size_t i = 0; i < bridge->segment.slots_per_edge; i++) {
         size_t number = bridge->first_slot + i;
         size_t worker = segment_slot_worker(&bridge->segment, number);
-        if (segment_state(&bridge->segment, number) != SLOT_RUNNING ||
-            worker >= bridge->segment.worker_count)
-            continue;
-        int32_t pid = atomic_load(&bridge->segment.workers[worker].pid);
-        bool is_dead = pid <= 0 || (kill(pid, 0) != 0 && errno == ESRCH);
-        if (is_dead && segment_fail(&bridge->segment, number, worker))
+        if (segment_state(&bridge->segment, number) == SLOT_RUNNING &&
+            worker < bridge->segment.worker_count && !is_alive(bridge, worker) &&
+            segment_fail(&bridge->segment, number, worker))
             segment_tell(&bridge->segment, number);
     }
+}
+
+static void on_check(struct loop_timer *timer)
+{
+    struct bridge *bridge = list_entry(timer, struct bridge, check);
+    fail_dead(bridge);
+    if (is_any_alive(bridge))
+        bridge->dead_since_ms = 0;
+    else if (bridge->dead_since_ms == 0)
+        bridge->dead_since_ms = loop_now_ms(bridge->loop);
+    if (bridge_is_hopeless(bridge))
+        give_up(bridge);
+    if (bridge->used > 0 || bridge->waiting_count > 0 || bridge->dead_since_ms != 0)
+        loop_timer_start(bridge->loop, timer, CHECK_MS);
 }
 
 /* ---- life ---- */
@@ -279,8 +326,7 @@ static void make_places(struct bridge *bridge)
     bridge->first_free = -1;
     for (size_t i = count; i-- > 0;) {
         bridge->places[i].is_used = true;
-        if (bridge->used++ == 0)
-            loop_timer_start(bridge->loop, &bridge->check, CHECK_MS);
+        bridge->used++;
         try_put_back(bridge, (int)i);
     }
 }
@@ -339,6 +385,7 @@ static enum err bridge_new(struct loop *loop, struct process *process,
     segment_edge_start(&bridge->segment, bridge->edge);
     make_places(bridge);
     loop_hook_start(loop, &bridge->hook, run_hook);
+    loop_timer_start(loop, &bridge->check, CHECK_MS);
     list_append(&bridges, &bridge->link);
     *bridge_out = bridge;
     return OK;

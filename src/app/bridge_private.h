@@ -69,6 +69,7 @@ struct bridge {
     struct loop_hook hook;
     struct loop_watch bell;
     struct loop_timer check; /* for workers that died without anybody noticing */
+    int64_t dead_since_ms;   /* no worker lives; 0: one does */
     int bell_fd;
     int control_fd;
     int *file_sockets; /* per worker */
@@ -84,7 +85,13 @@ void call_look(struct call *call);
 /* A place is free and the call is the first in the row. */
 void call_place(struct call *call);
 
+/* No worker is there to take it: 503, unless one has it. */
+void call_give_up(struct call *call);
+
 /* ---- bridge.c ---- */
+
+/* No worker has lived for so long that waiting for one makes no sense. */
+bool bridge_is_hopeless(const struct bridge *bridge);
 
 struct segment_slot *bridge_slot(struct bridge *bridge, int place);
 size_t bridge_number(const struct bridge *bridge, int place);

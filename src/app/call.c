@@ -286,6 +286,17 @@ void call_place(struct call *call)
     segment_submit(&bridge->segment, bridge_number(bridge, call->place));
 }
 
+/* Nobody has begun with it. False: a worker has it after all. */
+static bool lose_queued(struct call *call, const char *message)
+{
+    struct bridge *bridge = call->bridge;
+    if (call->place >= 0 &&
+        !segment_cancel(&bridge->segment, bridge_number(bridge, call->place), CANCEL_DEADLINE))
+        return false;
+    lose(call, 503, message);
+    return true;
+}
+
 static void on_deadline(struct loop_timer *timer)
 {
     struct call *call = list_entry(timer, struct call, deadline);
@@ -294,13 +305,18 @@ static void on_deadline(struct loop_timer *timer)
         loop_timer_start(bridge->loop, timer, bridge->app->request_ms);
         return;
     }
-    size_t number = call->place >= 0 ? bridge_number(bridge, call->place) : 0;
-    if (call->place < 0 || segment_cancel(&bridge->segment, number, CANCEL_DEADLINE)) {
-        lose(call, 503, "a request found no worker in time");
+    if (lose_queued(call, "a request found no worker in time"))
         return;
-    }
     bridge_ring_control(bridge);
     lose(call, 504, "a request took too long");
+}
+
+void call_give_up(struct call *call)
+{
+    struct bridge *bridge = call->bridge;
+    if (call->place < 0 ||
+        segment_state(&bridge->segment, bridge_number(bridge, call->place)) == SLOT_QUEUED)
+        lose_queued(call, "no worker lives to take a request");
 }
 
 static void enter(struct call *call)
@@ -308,6 +324,10 @@ static void enter(struct call *call)
     struct bridge *bridge = call->bridge;
     call->arrived_us = loop_now_us(bridge->loop);
     metrics_add(&bridge->metrics->app_requests, 1);
+    if (bridge_is_hopeless(bridge)) {
+        end_with_error(call, 503);
+        return;
+    }
     if (bridge->first_free >= 0 && bridge->waiting_count == 0) {
         loop_timer_start(bridge->loop, &call->deadline, bridge->app->request_ms);
         call_place(call);
