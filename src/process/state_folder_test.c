@@ -175,8 +175,9 @@ TEST(process_start_ticks_tells_processes_apart)
     CHECK(process_start_ticks(0) == 0 && process_start_ticks(-5) == 0, "none");
     pid_t pid = sleeper();
     CHECK(process_start_ticks(pid) >= process_start_ticks(getpid()), "started later");
+    siginfo_t info;
     kill(pid, SIGKILL);
-    clock_sleep_ms(20);
+    CHECK(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) == 0, "ended, not reaped");
     CHECK(process_start_ticks(pid) == 0, "a zombie does not live");
     waitpid(pid, NULL, 0);
 }
