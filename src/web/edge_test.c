@@ -9,6 +9,7 @@
 #include "core/test.h"
 #include "web/web.h"
 
+#include <stdio.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>

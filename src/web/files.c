@@ -15,6 +15,7 @@
 #include "web/mime.h"
 #include "web/path.h"
 
+#include <stdio.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

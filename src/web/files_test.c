@@ -4,6 +4,7 @@
 #include "core/sys.h"
 #include "core/test.h"
 
+#include <stdio.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>

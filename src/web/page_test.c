@@ -4,6 +4,7 @@
 #include "core/test.h"
 #include "web/listing.h"
 
+#include <stdio.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>

@@ -180,8 +180,7 @@ static void rules_head(struct http_filter *filter, struct http_exchange *exchang
         const struct site_header_rule *rule = &route->headers[i];
         if (!is_list_field(http_field_find(rule->name), rule->name))
             header_remove_name(headers, rule->name);
-        if (rule->value.len > 0)
-            http_response_header_name(exchange, rule->name, rule->value);
+        http_response_header_name(exchange, rule->name, rule->value);
     }
 }
 

@@ -5,6 +5,7 @@
 #include "core/test.h"
 #include "web/web_test.h"
 
+#include <stdio.h>
 #include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
