@@ -146,7 +146,8 @@ TEST(generation_travels_with_what_the_role_needs)
     generation_add_fd(generation, open("/", O_PATH | O_CLOEXEC), "secret");
     generation_add_fd(generation, open("/tmp", O_PATH | O_CLOEXEC), "listen.http.%d", 2);
     struct generation *got = travel(generation, 0);
-    if (CHECK(got != NULL, "arrived")) {
+    CHECK(got != NULL, "arrived");
+    if (got != NULL) {
         CHECK(got->number == 7 && got->fd_count == 2, "%zu descriptors", got->fd_count);
         CHECK(same_socket(generation_fd(got, "static.0"), generation_fd(generation, "static.0")),
               "1");
