@@ -1,6 +1,7 @@
 /* The environ table of requests, and what the reader of answers refuses. */
 #include "app/environ.h"
 #include "app/response.h"
+#include "app/role_private.h"
 
 #include "core/memory.h"
 #include "core/test.h"
@@ -149,6 +150,45 @@ TEST(environ_that_does_not_fit_is_refused)
     CHECK(!app_environ_add_body(slot, text_from(value, 8192)), "a larger one is not");
     memory_free(value);
     memory_free(slot);
+}
+
+/* ---- the environment of the process ---- */
+
+static bool has_variable(char *const *array, const char *wanted)
+{
+    for (; *array != NULL; array++) {
+        if (strcmp(*array, wanted) == 0)
+            return true;
+    }
+    return false;
+}
+
+TEST(environment_of_an_application_is_built)
+{
+    struct site_variable variables[] = {
+        { .name = T("MODE"), .value = T("test") },
+        { .name = T("DATABASE_URL"), .value = T("mysql://mine") },
+        { .name = T("EMPTY") },
+    };
+    struct site_app app = { .name = T("shop"),
+                            .root = T("/srv/shop"),
+                            .python = T("/srv/shop/venv/bin/python3"),
+                            .environment = variables,
+                            .environment_count = COUNT(variables) };
+    struct buffer pairs;
+    struct why why;
+    REQUIRE(app_environment_build(&app, T("mysql://ours"), &pairs, &why) == OK, "%s", why.text);
+    char **array = app_environment_array(buffer_text(&pairs));
+    CHECK(has_variable(array, "PATH=/srv/shop/venv/bin:/usr/local/bin:/usr/bin:/bin"), "the venv");
+    CHECK(has_variable(array, "HOME=/srv/shop") && has_variable(array, "LANG=C.UTF-8"), "base");
+    CHECK(has_variable(array, "MODE=test") && has_variable(array, "EMPTY="), "the site's");
+    CHECK(has_variable(array, "DATABASE_URL=mysql://mine"), "the site file's word counts");
+    CHECK(!has_variable(array, "DATABASE_URL=mysql://ours"), "and only that");
+    memory_free(array);
+    buffer_done(&pairs);
+    variables[0] = (struct site_variable){ .name = T("KEY"), .file = T("/nonexistent/key") };
+    CHECK(app_environment_build(&app, T(""), &pairs, &why) == ERR_NOT_FOUND, "no file");
+    CHECK(strstr(why.text, "environment KEY") != NULL, "says which: %s", why.text);
 }
 
 /* ---- answers ---- */

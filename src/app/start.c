@@ -48,6 +48,22 @@ static void append_pair(struct buffer *out, struct text name, struct text value)
     buffer_append_byte(out, '\0');
 }
 
+/* The interpreter's own folder first, so that programs of a venv are found. */
+static void append_path(const struct site_app *app, struct buffer *out)
+{
+    size_t end = app->python.len;
+    while (end > 0 && app->python.data[end - 1] != '/')
+        end--;
+    struct text folder = text_part(app->python, 0, end > 0 ? end - 1 : 0);
+    buffer_append(out, T("PATH="));
+    if (!text_is_empty(folder) && !text_equal(folder, T("/usr/bin"))) {
+        buffer_append(out, folder);
+        buffer_append_byte(out, ':');
+    }
+    buffer_append(out, T("/usr/local/bin:/usr/bin:/bin"));
+    buffer_append_byte(out, '\0');
+}
+
 static enum err append_variable(const struct site_app *app, const struct site_variable *variable,
                                 struct buffer *out, struct why *why)
 {
@@ -83,7 +99,7 @@ enum err app_environment_build(const struct site_app *app, struct text database_
                                struct buffer *out, struct why *why)
 {
     *out = buffer_of(ENVIRONMENT_LIMIT);
-    append_pair(out, T("PATH"), T("/usr/local/bin:/usr/bin:/bin"));
+    append_path(app, out);
     append_pair(out, T("HOME"), app->root);
     append_pair(out, T("LANG"), T("C.UTF-8"));
     if (!text_is_empty(database_url))

@@ -59,8 +59,10 @@ static int latin1_of(PyObject *string, const char *what, struct text *out)
                      Py_TYPE(string)->tp_name);
         return -1;
     }
+#if PY_VERSION_HEX < 0x030c0000 /* always ready from 3.12 on */
     if (PyUnicode_READY(string) < 0)
         return -1;
+#endif
     if (PyUnicode_KIND(string) != PyUnicode_1BYTE_KIND) {
         PyErr_Format(PyExc_ValueError, "%s has a character that is not Latin-1: %R", what, string);
         return -1;

@@ -502,7 +502,7 @@ class Zygote:
             if self.wake in events:
                 os.read(self.wake, 4096)
             if CONFIG["control"] in events:
-                os.eventfd_read(CONFIG["control"])
+                os.read(CONFIG["control"], 8)
             for worker in self.workers:
                 if worker.ready in events:
                     self.read_ready(worker)
