@@ -101,10 +101,10 @@ void web_access_log_free(struct web_access_log *log)
 void web_access_log_add(struct web_access_log *log, enum site_access_log form,
                         const struct http_record *record)
 {
-    if (form == ACCESS_LOG_OFF)
+    if (form == ACCESS_LOG_OFF || log->fd < 0)
         return;
     size_t before = log->lines.len;
-    if (log->fd < 0 || before + ACCESS_LINE_MAX > WAITING_LIMIT) {
+    if (before + ACCESS_LINE_MAX > WAITING_LIMIT) {
         log->dropped++;
         return;
     }

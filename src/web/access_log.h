@@ -32,7 +32,7 @@ void web_access_line(struct buffer *out, struct web_access_clock *clock, enum si
 
 struct web_access_log;
 
-/* fd: non-blocking, not owned; -1 drops all. Lines are written when a batch is full or after some
+/* fd: non-blocking, not owned; -1: no log. Lines are written when a batch is full or after some
  * ms. */
 struct web_access_log *web_access_log_new(struct loop *loop, int fd);
 void web_access_log_free(struct web_access_log *log); /* tries to write the rest; accepts NULL */
