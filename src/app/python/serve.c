@@ -227,7 +227,10 @@ static void run_and_finish(const struct application *application, size_t slot)
     if (worker.is_stray) /* the request is its parent's, which goes on with it */
         _exit(0);
     segment_finish(&worker.segment, worker.index, slot);
-    watch_tail(clock_now_us());
+    int64_t now_us = clock_now_us();
+    int64_t started_us = atomic_load(&worker.segment.workers[worker.index].busy_since_us);
+    worker.is_slow = now_us - started_us > UNRUNG_US; /* beside that a wake-up costs nothing */
+    watch_tail(now_us);
     segment_tell(&worker.segment, slot);
     worker.answer.slot = NULL;
 }

@@ -46,6 +46,7 @@ struct worker {
     struct answer answer;
     PyObject *keys[KEY_COUNT];
     bool is_tail_slow; /* this application works on after its last byte: do not let clients wait */
+    bool is_slow;      /* its last request took longer than a wake-up may be put off */
     size_t unrung;     /* finished requests the edge was not woken for */
     int64_t unrung_since_us;
 };
