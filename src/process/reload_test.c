@@ -178,6 +178,25 @@ TEST(parent_backs_off_from_a_crash_loop)
     toy_close(&toy);
 }
 
+TEST(parent_kills_what_breaks_the_protocol)
+{
+    static const char *const ways[] = { "forge-web", "babble-web" };
+    struct toy toy;
+    REQUIRE(toy_open(&toy), "folder");
+    if (CHECK(toy_start(&toy, true), "serves")) {
+        for (size_t i = 0; i < COUNT(ways); i++) {
+            toy_tell(&toy, ways[i], "");
+            kill(toy_pid(&toy, "web/0"), SIGKILL);
+            CHECK(toy_is_soon(&toy, "web/0", "ended", "killed by the parent"), "%s", ways[i]);
+            toy_forget(&toy, ways[i]);
+            CHECK(toy_is_soon(&toy, "web/0", "state", "ready"), "%s: back", ways[i]);
+        }
+        CHECK(toy_pid(&toy, "web/1") > 0, "the other one is left alone");
+        CHECK(toy_end(&toy, SIGTERM) == 0, "stops");
+    }
+    toy_close(&toy);
+}
+
 TEST(parent_replaces_a_lost_app_by_a_new_generation)
 {
     struct toy toy;

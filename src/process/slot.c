@@ -25,6 +25,7 @@ enum {
     BACKOFF_FIRST_MS = 100,
     BACKOFF_MOST_MS = 10000,
     HEALTHY_MS = 10000,
+    MESSAGES_AT_ONCE = 64, /* of one process, then the others have their turn */
 };
 
 static void slot_timer(struct loop_timer *timer);
@@ -165,6 +166,15 @@ const char *slot_state_name(const struct slot *slot)
 
 /* ---- messages ---- */
 
+static void kill_for(struct slot *slot, const char *reason)
+{
+    if (slot->pid == 0)
+        return;
+    log_error("process", "killed", STRING("process", slot->title), STRING("because", reason));
+    slot->was_killed = true;
+    kill(slot->pid, SIGKILL);
+}
+
 void slot_send(struct slot *slot, enum message_type type, uint64_t generation)
 {
     struct message message = { .type = type, .generation = generation };
@@ -173,9 +183,7 @@ void slot_send(struct slot *slot, enum message_type type, uint64_t generation)
     enum err err = message_send(slot->channel, &message);
     if (err == OK || err == ERR_CLOSED)
         return;
-    log_error("process", "does not read its messages, killed", STRING("process", slot->title));
-    slot->was_killed = true;
-    kill(slot->pid, SIGKILL);
+    kill_for(slot, "does not read its messages");
 }
 
 static void replace_text(char **place, struct text text)
@@ -253,16 +261,15 @@ static void on_message(struct slot *slot, const struct message *message)
     case MESSAGE_LAST:
         break;
     }
-    log_warn("process", "message that is not for the parent", STRING("process", slot->title),
-             INT("type", message->type));
+    kill_for(slot, "sent a message that only the parent sends");
 }
 
-/* Reads what is there. */
+/* Reads what is there, within reason: nobody can keep the parent busy alone. */
 static void read_channel(struct slot *slot)
 {
     char buffer[MESSAGE_TEXT_LIMIT + 64];
     struct message message;
-    while (slot->channel >= 0) {
+    for (int i = 0; i < MESSAGES_AT_ONCE && slot->channel >= 0; i++) {
         enum err err = message_receive(slot->channel, buffer, sizeof(buffer), &message);
         if (err == ERR_BUSY)
             return;
@@ -270,12 +277,14 @@ static void read_channel(struct slot *slot)
             loop_watch_stop(&slot->channel_watch);
             fd_close(&slot->channel);
             slot->is_foreign = err == ERR_CLOSED;
-            if (slot->is_foreign && slot->state == SLOT_STOPPING && slot->pid > 0)
+            if (!slot->is_foreign)
+                kill_for(slot, err_text(err));
+            else if (slot->state == SLOT_STOPPING && slot->pid > 0)
                 kill(slot->pid, SIGTERM); /* it may have missed its DRAIN */
             return;
         }
-        for (size_t i = 0; i < message.fd_count; i++)
-            fd_close(&message.fds[i]); /* no role sends any */
+        while (message.fd_count > 0) /* no role sends any */
+            fd_close(&message.fds[--message.fd_count]);
         on_message(slot, &message);
     }
 }
@@ -291,7 +300,7 @@ static void on_notify(struct loop_watch *watch, unsigned events)
     struct slot *slot = list_entry(watch, struct slot, notify_watch);
     struct notify_message message;
     (void)events;
-    while (notify_receive(slot->notify, &message) == OK) {
+    for (int i = 0; i < MESSAGES_AT_ONCE && notify_receive(slot->notify, &message) == OK; i++) {
         if (message.pid != slot->pid || slot->pid == 0)
             continue;
         if (message.status[0] != '\0')

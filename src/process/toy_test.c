@@ -212,6 +212,10 @@ static int web_run(struct process *self)
     if (is_told("sleep", self->title))
         clock_sleep_ms(60000);
     process_send(self, MESSAGE_NOTE, 0, T("a note"));
+    if (is_told("forge", self->title) && self->index == 0)
+        process_send(self, MESSAGE_COMMIT, 1, T(""));
+    if (is_told("babble", self->title) && self->index == 0)
+        (void)!send(self->channel, "babble", 6, 0);
     process_send(self, MESSAGE_READY, self->first->number, T(""));
     while (!web.is_draining) {
         int listener = generation_fd(web.live, "listen.http.0");
