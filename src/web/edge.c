@@ -45,6 +45,9 @@ static void exchange_finished(struct http_config *config, const struct http_reco
     metrics_add(&metrics->received_bytes, record->received_bytes);
     metrics_add(&metrics->sent_bytes, record->sent_bytes);
     count_status(metrics, record->status);
+    if (record->status != 0 && record->status != 499 && record->failure != NULL &&
+        text_starts_with(text_of(record->failure), T("client")))
+        metrics_add(&metrics->client_aborts, 1); /* in the middle of the answer */
     web_access_log_add(edge->access_log,
                        (enum site_access_log)generation->source->site->web.access_log, record);
     metrics_add(&metrics->log_dropped, web_access_log_dropped(edge->access_log));
