@@ -40,7 +40,9 @@ fuzz:                            ## every fuzz target for FUZZ_SECONDS (60)
 	@tools/setup check
 	@tools/fuzz
 
-bench: all                       ## every benchmark beside its peers
+bench:                           ## every benchmark beside its peers
+	@tools/setup bench
+	@$(MAKE) --no-print-directory all
 	@bench/peers
 	@bench/run.py
 
