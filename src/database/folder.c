@@ -191,7 +191,8 @@ static enum err install(const struct database_start *start, struct why *why)
     enum err err = child_find("mariadb-install-db", installer, why);
     if (err != OK)
         return err;
-    /* a relative folder: the script splits its arguments at blanks */
+    /* a relative folder: the script splits its arguments at blanks; --force: it would refuse a
+     * machine that cannot look up its own name, which we never use */
     const char *arguments[] = { installer,
                                 "--no-defaults",
                                 "--datadir=./data.new",
@@ -199,6 +200,7 @@ static enum err install(const struct database_start *start, struct why *why)
                                 administrator,
                                 "--skip-test-db",
                                 "--skip-name-resolve",
+                                "--force",
                                 redo_log,
                                 NULL };
     struct buffer output = buffer_of(OUTPUT_LIMIT);
