@@ -273,7 +273,7 @@ TEST_BOTH(exchange_tells_of_gone_clients)
     REQUIRE(fixture_start(&fixture, backend), "start");
     REQUIRE(client_open(&client, &fixture), "open");
     client_send(&client, T(GET("/hold")));
-    fixture_turn(&fixture, 5);
+    CHECK(fixture_wait(&fixture, &fixture.started, 1), "arrived");
     CHECK(fixture.held != NULL && fixture.aborted == 0, "works");
     setsockopt(client.fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
     client_close(&client);
@@ -284,13 +284,14 @@ TEST_BOTH(exchange_tells_of_gone_clients)
     /* gone while its body is collected */
     REQUIRE(client_open(&client, &fixture), "open");
     client_send(&client, T("POST /collect HTTP/1.1\r\n" HOST "Content-Length: 5\r\n\r\na"));
+    CHECK(fixture_wait(&fixture, &fixture.started, 2), "arrived");
     setsockopt(client.fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
     client_close(&client);
     CHECK(fixture_wait(&fixture, &fixture.aborted, 2), "aborted");
     /* the server goes with a handler at work and an answer waiting */
     REQUIRE(client_open(&client, &fixture), "open");
-    client_send(&client, T(GET("/later")));
-    fixture_turn(&fixture, 2);
+    client_send(&client, T(GET("/hold")));
+    CHECK(fixture_wait(&fixture, &fixture.started, 3), "arrived");
     fixture_stop(&fixture);
     CHECK(fixture.aborted == 3, "aborted by the end of the server");
     CHECK(fixture.configs_released == 1 && fixture.released == 3, "all released");
