@@ -339,7 +339,7 @@ static void on_timeout(struct connection *conn)
     if (exchange == NULL && conn->in.len > 0)
         refuse_head(conn, 408, "timeout inside the head");
     else if (exchange == NULL && conn->output.first == NULL)
-        connection_abort(conn, "idle");
+        conn->close_after = true; /* idle for too long: an orderly end, not a reset */
     else if (exchange != NULL && !exchange->is_complete)
         exchange_refuse(exchange, 408, "timeout inside the request body");
     else if (exchange != NULL)
