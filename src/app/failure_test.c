@@ -94,7 +94,9 @@ TEST(app_worker_that_ignores_its_deadline_is_killed)
         FREE char *stuck = app_fixture_get(&fixture, "/stuck");
         CHECK(strstr(stuck, " 504 ") != NULL, "the client is told: %s", stuck);
         CHECK(wait_metric(&fixture, &fixture.metrics.app_busy, 0), "the slot comes back");
-        pid_t next = worker_pid(&fixture);
+        pid_t next = 0; /* a busy machine may need longer than the deadline for it */
+        for (int i = 0; i < 50 && next == 0; i++)
+            next = worker_pid(&fixture);
         CHECK(next > 0 && next != pid, "a new worker: %d after %d", (int)next, (int)pid);
     }
     app_fixture_stop(&fixture);

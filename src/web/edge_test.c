@@ -253,6 +253,10 @@ TEST(web_edge_lives_through_generations)
     char byte;
     ssize_t got = sys_read(client, &byte, 1);
     CHECK(got == 0 || errno == ECONNRESET, "an idle connection ends: %s", strerror(errno));
+    fd_close(&client); /* so that the server need not wait for our end */
+    int64_t until_ms = clock_now_ms() + WAIT_MS;
+    while (metrics_get(&parent.metrics->connections_open) > 0 && clock_now_ms() < until_ms)
+        clock_sleep_ms(5);
     clock_sleep_ms(60);
     struct metrics metrics = *parent.metrics;
     CHECK(metrics_get(&metrics.requests) == 5, "%lld requests",

@@ -5,7 +5,7 @@
  *
  * A kept file is compared with the disk (device, inode, size, times) once per turn of the loop: a
  * change is seen at once, and under load many requests share the look. That look goes by name and
- * proves only that the file is the same; every FULL_MS it is opened again by the safe way, and its
+ * proves only that the file is the same; every FULL_US it is opened again by the safe way, and its
  * siblings are looked for.
  */
 #include "web/files.h"
@@ -22,7 +22,7 @@
 #include <sys/stat.h>
 
 enum {
-    FULL_MS = 1000,
+    FULL_US = 1000000,
     FILES_LIMIT = 4096,
     BUCKETS = 1024, /* power of two */
 };
@@ -261,21 +261,21 @@ static struct web_file *files_lookup(struct web_files *files, int folder, const 
 }
 
 /* Is what is kept what the disk has? */
-static bool file_is_fresh(struct web_file *file, int64_t now_ms)
+static bool file_is_fresh(struct web_file *file, int64_t now_us)
 {
     struct stat info;
-    if (now_ms == file->checked_ms)
+    if (now_us == file->checked_us)
         return true;
-    if (now_ms - file->loaded_ms >= FULL_MS ||
+    if (now_us - file->loaded_us >= FULL_US ||
         fstatat(file->folder, file->path, &info, file->symlinks ? 0 : AT_SYMLINK_NOFOLLOW) != 0)
         return false;
     struct web_identity identity = identity_of(&info);
-    file->checked_ms = now_ms;
+    file->checked_us = now_us;
     return identity_equal(&identity, &file->bodies[ENCODING_IDENTITY].identity);
 }
 
 struct web_file *web_files_find(struct web_files *files, int folder, const char *path,
-                                bool symlinks, int64_t now_ms, int *error_out)
+                                bool symlinks, int64_t now_us, int *error_out)
 {
     uint32_t hash = text_hash(text_of(path)) * 31 + (uint32_t)folder;
     web_files_sent(files);
@@ -283,7 +283,7 @@ struct web_file *web_files_find(struct web_files *files, int folder, const char 
     if (file != NULL) {
         list_remove(&file->link);
         list_prepend(&files->used, &file->link);
-        if (file_is_fresh(file, now_ms))
+        if (file_is_fresh(file, now_us))
             return file;
         files->memory_used -= file_memory(file);
         bool ok = file_load(file);
@@ -296,7 +296,7 @@ struct web_file *web_files_find(struct web_files *files, int folder, const char 
     if (file == NULL)
         file = files_load(files, folder, path, symlinks, hash, error_out);
     if (file != NULL)
-        file->checked_ms = file->loaded_ms = now_ms;
+        file->checked_us = file->loaded_us = now_us;
     return file;
 }
 

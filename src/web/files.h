@@ -37,8 +37,8 @@ struct web_file {
     bool symlinks;
     bool is_kept;       /* in the table; else it is valid until the next call */
     char *path;         /* below the folder */
-    int64_t checked_ms; /* last look at the disk */
-    int64_t loaded_ms;  /* last time it was opened, and siblings with it */
+    int64_t checked_us; /* last look at the disk: the loop clock, so once per turn */
+    int64_t loaded_us;  /* last time it was opened, and siblings with it */
     struct text type;
     bool is_compressible;
     int64_t modified_s;
@@ -55,7 +55,7 @@ void web_files_free(struct web_files *files); /* accepts NULL */
 /* The regular file at path below the folder, valid until the next call on `files`; or NULL with the
  * errno in *error_out (EISDIR for a folder). */
 struct web_file *web_files_find(struct web_files *files, int folder, const char *path,
-                                bool symlinks, int64_t now_ms, int *error_out);
+                                bool symlinks, int64_t now_us, int *error_out);
 
 /* What find returned is not needed any more: closes it when it is not kept. */
 void web_files_sent(struct web_files *files);

@@ -61,7 +61,7 @@ static void place_end(struct place *place)
 static struct web_file *find(struct place *place, const char *name, int64_t now_ms, int *error)
 {
     *error = 0;
-    return web_files_find(place->files, place->fd, name, false, now_ms, error);
+    return web_files_find(place->files, place->fd, name, false, now_ms * 1000, error);
 }
 
 static struct text contents(const struct web_file *file)

@@ -46,9 +46,9 @@ static void find_and_send(struct web_static *self, struct http_exchange *exchang
                           int *error_out)
 {
     const struct site_route *route = self->route;
-    int64_t now_ms = loop_now_ms(http_exchange_loop(exchange));
+    int64_t now_us = loop_now_us(http_exchange_loop(exchange));
     struct web_file *file =
-        web_files_find(self->files, self->folder, path, route->symlinks, now_ms, error_out);
+        web_files_find(self->files, self->folder, path, route->symlinks, now_us, error_out);
     if (file == NULL)
         return;
     *error_out = 0;
