@@ -183,8 +183,11 @@ void balancer_upstream_free(struct http_handler *handler)
     if (handler == NULL)
         return;
     struct upstream *upstream = list_entry(handler, struct upstream, handler);
-    while (!list_is_empty(&upstream->idle))
-        close_backend(list_first(&upstream->idle, struct backend, link), true);
+    struct backend *idle = list_first(&upstream->idle, struct backend, link);
+    while (idle != NULL) {
+        close_backend(idle, true);
+        idle = list_first(&upstream->idle, struct backend, link);
+    }
     list_each (item, &upstream->busy) {
         struct backend *backend = list_entry(item, struct backend, link);
         if (!backend->is_closing)

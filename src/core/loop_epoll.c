@@ -11,6 +11,7 @@
 #include "core/memory.h"
 #include "core/sys.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <sys/epoll.h>
 
@@ -212,6 +213,7 @@ static void epoll_wait_turn(struct loop *loop, int64_t wait_ms)
     int count = epoll_wait(state->fd, state->events, EVENT_BATCH, timeout);
     loop_clock_update(loop);
     for (int i = 0; i < count; i++) {
+        assert(state->events[i].data.ptr != NULL);
         struct loop_watch_slot *slot = slot_of(state->events[i].data.ptr);
         if (slot != NULL)
             watch_event(slot, state->events[i].events);

@@ -116,7 +116,7 @@ void database_write_options(struct buffer *out, const struct site_database *data
                  "open_files_limit = %lld\n"
                  "innodb_buffer_pool_size = %lld\n"
                  "innodb_log_file_size = %lld\n",
-                 (long long)database->connections, (long long)(database->connections * 5 + 2100),
+                 (long long)database->connections, (long long)database->connections * 5 + 2100,
                  (long long)database->memory, (long long)database_log_bytes(database->memory));
 }
 

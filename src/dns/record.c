@@ -59,7 +59,7 @@ static enum err host(struct parse *parse)
 static enum err parse_ip(struct parse *parse, int family, const char *example)
 {
     struct address address;
-    struct dns_data data;
+    struct dns_data data = { 0 };
     struct text word = next_word(parse);
     if (address_parse_ip(word, 0, &address) != OK || address_family(&address) != family)
         return fail(parse->why, ERR_SYNTAX, "'%.*s' must be an %s", FMT(word), example);

@@ -146,9 +146,9 @@ static const struct stream_events connection_events = {
 void dns_tcp_accepted(void *owner, int fd, const struct address *peer)
 {
     struct dns_server *server = owner;
-    if (server->connection_count >= server->connection_limit &&
-        !list_is_empty(&server->connections))
-        connection_abort(list_first(&server->connections, struct connection, link));
+    struct connection *oldest = list_first(&server->connections, struct connection, link);
+    if (server->connection_count >= server->connection_limit && oldest != NULL)
+        connection_abort(oldest);
     struct connection *connection = NEW(struct connection);
     connection->server = server;
     connection->in = buffer_of(INPUT_LIMIT);
