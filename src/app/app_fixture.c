@@ -36,10 +36,11 @@ static void make_site(struct app_fixture *fixture, const struct app_options *opt
     struct site_app *app = &fixture->app;
     *app = (struct site_app){
         .name = T("shop"),
-        .wsgi = text_of(options->wsgi != NULL ? options->wsgi : "test_application:application"),
+        .callable = text_of(options->wsgi != NULL ? options->wsgi : "test_application:application"),
         .root = text_of(fixture->folder),
         .python = T("/usr/bin/python3"),
         .workers = options->workers > 0 ? options->workers : 2,
+        .workers_most = options->workers > 0 ? options->workers : 2,
         .queue = options->queue > 0 ? options->queue : 100,
         .request_ms = options->request_ms > 0 ? options->request_ms : 10000,
         .start_ms = 10000,

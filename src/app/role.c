@@ -32,7 +32,7 @@ enum { SLOTS_MIN = 32, NAME_LIMIT = 32, KEEP_LIMIT = 700, DATABASE_URL_LIMIT = 4
 
 static bool is_here(const struct generation *generation, const struct site_app *app)
 {
-    return site_is_on(generation->site, &app->on, generation->server);
+    return app->kind == APP_WSGI && site_is_on(generation->site, &app->on, generation->server);
 }
 
 static const struct site_app *app_at(const struct generation *generation, size_t index)
@@ -85,7 +85,7 @@ size_t app_edge_count(const struct generation *generation)
 static enum err add_sockets(struct generation *generation, const struct site_app *app,
                             struct why *why)
 {
-    for (int64_t i = 0; i < app->workers; i++) {
+    for (int64_t i = 0; i < app->workers_most; i++) {
         int ends[2];
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
             return fail(why, ERR_SYSTEM, "app '%.*s': cannot make a socket: %s", FMT(app->name),
@@ -146,7 +146,7 @@ static enum err check_places(struct generation *generation, const struct site_ap
     if (!text_copy_to(app->python, python, sizeof(python)) ||
         !text_copy_to(app->root, root, sizeof(root)))
         return fail(why, ERR_LIMIT, "app '%.*s': a path is too long", FMT(app->name));
-    if (app->name.len > NAME_LIMIT || app->workers > SEGMENT_WORKERS_LIMIT)
+    if (app->name.len > NAME_LIMIT || app->workers_most > SEGMENT_WORKERS_LIMIT)
         return fail(why, ERR_LIMIT,
                     "app '%.*s': its name may have %d letters, and it may have %d "
                     "workers",
@@ -174,11 +174,11 @@ static enum err prepare_app(struct generation *generation, const struct site_app
 {
     int segment;
     size_t edges = app_edge_count(generation);
-    size_t slots = 2 * (size_t)app->workers;
+    size_t slots = 2 * (size_t)app->workers_most;
     enum err err = check_places(generation, app, why);
     if (err != OK)
         return err;
-    err = segment_create(edges, (size_t)app->workers, slots < SLOTS_MIN ? SLOTS_MIN : slots,
+    err = segment_create(edges, (size_t)app->workers_most, slots < SLOTS_MIN ? SLOTS_MIN : slots,
                          &segment, why);
     if (err != OK)
         return fail_in(why, err, "app '%.*s'", FMT(app->name));
@@ -189,8 +189,23 @@ static enum err prepare_app(struct generation *generation, const struct site_app
     return err == OK ? add_environment(generation, app, why) : err;
 }
 
+/* What the site file knows and this program cannot run yet. */
+static enum err refuse_others(const struct generation *generation, struct why *why)
+{
+    for (size_t i = 0; i < generation->site->app_count; i++) {
+        const struct site_app *app = &generation->site->apps[i];
+        if (app->kind != APP_WSGI)
+            return fail(why, ERR_UNSUPPORTED,
+                        "app '%.*s': only wsgi applications run in this version", FMT(app->name));
+    }
+    return OK;
+}
+
 static enum err role_prepare(struct generation *generation, struct why *why)
 {
+    enum err refused = refuse_others(generation, why);
+    if (refused != OK)
+        return refused;
     for (size_t i = 0; i < role_count(generation); i++) {
         enum err err = prepare_app(generation, app_at(generation, i), why);
         if (err != OK)
@@ -225,7 +240,7 @@ static void collect_fds(struct process *self, struct app_start *start, struct ke
     start->root = keep(kept, generation_fd(generation, "interpreter.%.*s.root", FMT(name)));
     for (size_t i = 0; i < start->edge_count; i++)
         bells[i] = keep(kept, generation_fd(generation, "app.%.*s.bell.%zu", FMT(name), i));
-    for (int64_t i = 0; i < start->app->workers; i++)
+    for (int64_t i = 0; i < start->app->workers_most; i++)
         workers[i] = keep(kept, generation_fd(generation, "interpreter.%.*s.worker.%lld", FMT(name),
                                               (long long)i));
     start->bells = bells;
@@ -263,7 +278,8 @@ static enum err become_interpreter(struct process *self, const struct site_app *
     struct buffer pairs = buffer_of(4U << 20);
     char python[PATH_MAX], code[256];
     int bootstrap = -1;
-    if (app->workers > SEGMENT_WORKERS_LIMIT || !text_copy_to(app->python, python, sizeof(python)))
+    if (app->workers_most > SEGMENT_WORKERS_LIMIT ||
+        !text_copy_to(app->python, python, sizeof(python)))
         return fail(why, ERR_LIMIT, "too many workers, or a path that is too long");
     collect_fds(self, &start, &kept, bells, workers);
     enum err err = app_memfd("trilith-extension", app_extension_file(), &start.extension, why);

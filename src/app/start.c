@@ -184,7 +184,7 @@ void app_start_json(const struct app_start *start, struct buffer *out)
     const struct site_app *app = start->app;
     buffer_append_byte(out, '{');
     append_string(out, "name", app->name);
-    append_string(out, "wsgi", app->wsgi);
+    append_string(out, "wsgi", app->callable);
     append_string(out, "root", app->root);
     append_string(out, "mount", app->mount);
     append_string(out, "ready", app->ready);
@@ -204,7 +204,7 @@ void app_start_json(const struct app_start *start, struct buffer *out)
     append_number(out, "root_fd", start->root);
     append_number(out, "extension", start->extension);
     append_numbers(out, "bells", start->bells, start->edge_count);
-    append_numbers(out, "file_sockets", start->workers, (size_t)app->workers);
+    append_numbers(out, "file_sockets", start->workers, (size_t)app->workers_most);
     buffer_print(out,
                  "\"messages\":{\"ready\":%d,\"failed\":%d,\"drain\":%d,\"stop\":%d,"
                  "\"workers\":%d,\"note\":%d}}",

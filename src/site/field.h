@@ -40,6 +40,7 @@ struct field;
 struct fields {
     const struct field *rows;
     size_t count;
+    const char *schema; /* more members for its JSON Schema: rules between keys; may be NULL */
 };
 
 struct field {
@@ -125,6 +126,17 @@ void read_app(struct reading *reading, const struct node *node, const struct pat
               void *section);
 void read_apps(struct reading *reading, const struct node *node, const struct path *path,
                void *section);
+/* Of an application (fields_app_environment.c). */
+void read_environment(struct reading *reading, const struct node *node, const struct path *path,
+                      void *section);
+void read_settings(struct reading *reading, const struct node *node, const struct path *path,
+                   void *section);
+void read_command(struct reading *reading, const struct node *node, const struct path *path,
+                  void *section);
+void read_warm(struct reading *reading, const struct node *node, const struct path *path,
+               void *section);
+void check_absolute(struct reading *reading, const struct node *node, const struct path *path,
+                    struct text value);
 void read_routes(struct reading *reading, const struct node *node, const struct path *path,
                  void *section);
 void read_static(struct reading *reading, const struct node *node, const struct path *path,

@@ -126,8 +126,10 @@ static void write_fields(struct buffer *out, const struct fields *fields)
     }
     buffer_print(out, "},");
     write_required(out, fields);
+    if (fields->schema != NULL)
+        buffer_print(out, ",%s", fields->schema);
     buffer_print(out, ",\"type\":%s,\"additionalProperties\":false}",
-                 may_be_empty ? "[\"object\",\"null\"]" : "\"object\"");
+                 may_be_empty && fields->schema == NULL ? "[\"object\",\"null\"]" : "\"object\"");
 }
 
 void site_write_schema(struct buffer *out)

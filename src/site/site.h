@@ -111,18 +111,44 @@ struct site_variable { /* environment of an app */
     struct text file;  /* absolute; read by the parent at start, contents are secret */
 };
 
+enum site_app_kind { APP_WSGI, APP_ASGI, APP_PHP, APP_COMMAND };
+
+enum site_app_lifespan { LIFESPAN_AUTO, LIFESPAN_ON, LIFESPAN_OFF };
+
+enum site_app_listen { APP_LISTEN_PORT, APP_LISTEN_SOCKET };
+
 struct site_app {
     struct text name; /* "app" for the short form, else its key in apps: */
     struct site_on on;
-    struct text wsgi;   /* "module:callable" */
-    struct text root;   /* absolute folder, working directory and first of sys.path */
+    enum site_app_kind kind;
+    struct text callable;   /* wsgi, asgi: "module:callable" */
+    struct text documents;  /* php: absolute folder of the public files */
+    struct text *arguments; /* command: program and its arguments */
+    size_t argument_count;
+    struct text root;   /* absolute folder, working directory and first of sys.path; php: the folder
+                         * that holds what its code may need, by default that of `documents` */
     struct text python; /* interpreter; default: ROOT/venv or ROOT/.venv, else /usr/bin/python3 */
-    int64_t workers;    /* default: cores * 2, at least 2 */
-    int64_t queue;      /* requests that may wait; more get 503; default 1024 */
-    int64_t start_ms;   /* deadline of a start, default 60 s */
-    int64_t request_ms; /* deadline of a request, default 60 s */
-    struct text
-        ready; /* path asked in the new worker before it counts as ready; empty: import only */
+    int64_t workers;    /* processes that are always there */
+    int64_t workers_most; /* processes when the queue is long; >= workers */
+    int64_t threads;      /* wsgi: requests at a time per worker; default 1 */
+    int64_t queue;        /* requests that may wait; more get 503; default 1024 */
+    int64_t start_ms;     /* deadline of a start, default 60 s */
+    int64_t slow_ms;      /* from then on its stack is in the log; 0 (default): never */
+    int64_t request_ms;   /* deadline of a request, default 60 s: 504, an exception in the worker */
+    int64_t grace_ms;     /* what still runs so long after its deadline is killed; default 5 s */
+    int64_t max_requests; /* a worker is replaced after so many; 0 (default): never */
+    int64_t jitter;       /* percent of max_requests, by chance less; default 10 */
+    int64_t memory;       /* bytes per worker (PSS) after which it is replaced; 0: any */
+    struct text *warm;    /* wsgi, asgi: paths asked in the zygote before workers are forked */
+    size_t warm_count;
+    int64_t lifespan;  /* asgi: enum site_app_lifespan */
+    struct text front; /* php: answers what is no file; below documents, "index.php" */
+    struct text fpm;   /* php: the php-fpm program; empty: the newest /usr/sbin/php-fpm* */
+    struct site_variable *settings; /* php: php.ini directives */
+    size_t setting_count;
+    int64_t listen;    /* command: enum site_app_listen */
+    struct text ready; /* path asked in the new worker before it counts as ready; empty: import only
+                        * (command: that it accepts connections) */
     struct text mount; /* SCRIPT_NAME; "" at the root */
     struct text user;  /* runs as this user instead of its own uid; empty: own uid */
     struct site_variable *environment;

@@ -83,7 +83,13 @@ static const struct {
     { "a negative number",
       T("site: a.example.com\n"
         "app: { wsgi: \"a:b\", root: r, workers: -2 }\n"),
-      "site.yaml:2:39: app.workers: '-2' is too small; allowed: 1 to 512\n" },
+      "site.yaml:2:39: app.workers: '-2' is not a number of workers; write 4, or 2..8 for as many "
+      "as the queue needs; allowed: 1 to 512\n" },
+    { "a range of workers that falls",
+      T("site: a.example.com\n"
+        "app: { wsgi: \"a:b\", root: r, workers: 8..2 }\n"),
+      "site.yaml:2:39: app.workers: '8..2' is not a number of workers; write 4, or 2..8 for as "
+      "many as the queue needs; allowed: 1 to 512\n" },
     { "a port too large",
       T("site: a.example.com\n"
         "listen: { http: 65536 }\n"
@@ -169,8 +175,13 @@ static const struct {
     { "an app without anything",
       T("site: a.example.com\n"
         "app:\n"),
-      "site.yaml:2:5: app.wsgi: missing; add it, for example: wsgi: \"guestbook:app\"\n"
+      "site.yaml:2:5: app: what it runs is missing; add one of: wsgi, asgi, php, command, like "
+      "wsgi: \"guestbook:app\"\n"
       "site.yaml:2:5: app.root: missing; add it, for example: root: guestbook\n" },
+    { "an app without root, of another kind",
+      T("site: a.example.com\n"
+        "app: { command: node server.js }\n"),
+      "site.yaml:2:6: app.root: missing; add it, for example: root: guestbook\n" },
     { "an app without root",
       T("site: a.example.com\n"
         "app: { wsgi: \"a:b\" }\n"),
@@ -190,11 +201,24 @@ static const struct {
         "app: { wsgi: \"a:\", root: r }\n"),
       "site.yaml:2:14: app.wsgi: 'a:' is not MODULE:CALLABLE; write it like \"guestbook:app\" for "
       "`app` in guestbook.py\n" },
-    { "asgi",
+    { "two kinds of app in one",
       T("site: a.example.com\n"
-        "app: { asgi: \"a:b\", root: r }\n"),
-      "site.yaml:2:14: app.asgi: this part of Trilith is not built yet (see the roadmap in "
-      "README); only wsgi applications run\n" },
+        "app: { wsgi: \"a:b\", asgi: \"a:b\", root: r }\n"),
+      "site.yaml:2:21: app: wsgi and asgi exclude each other; write two apps (apps:) or remove "
+      "one\n" },
+    { "a key of another kind of app",
+      T("site: a.example.com\n"
+        "app: { asgi: \"a:b\", root: r, threads: 4 }\n"),
+      "site.yaml:2:30: app.threads: says nothing to an application of kind asgi; remove it\n" },
+    { "a command with an open quote",
+      T("site: a.example.com\n"
+        "app: { command: \"node 'a b\", root: r }\n"),
+      "site.yaml:2:17: app.command: a quote is not closed\n" },
+    { "PHP settings",
+      T("site: a.example.com\n"
+        "app: { php: p, settings: { a b: 1, memory_limit: 1M } }\n"),
+      "site.yaml:2:28: app.settings.a b: is not the name of a php.ini directive, like "
+      "memory_limit\n" },
     { "a mount without slash",
       T("site: a.example.com\n"
         "app: { wsgi: \"a:b\", root: r, mount: blog/ }\n"),

@@ -109,6 +109,38 @@ TEST(site_reads_every_kind_of_route)
     site_free(site);
 }
 
+TEST(site_reads_every_kind_of_app)
+{
+    struct site *site =
+        parse_good("site: a.b.c\n"
+                   "apps:\n"
+                   "  w: { wsgi: 'a:b', root: r, mount: /w, workers: 2..8, threads: 4, warm: /, "
+                   "memory: 300M, slow-log: 2s, grace: 1s, max-requests: 10 }\n"
+                   "  s: { asgi: 'a:b()', root: r, mount: /s, lifespan: on, warm: [ /a, /b ] }\n"
+                   "  p: { php: public, mount: /p, settings: { memory_limit: 256M } }\n"
+                   "  c: { command: \"node 'a b.js'  -x\", root: r, mount: /c, listen: socket }\n"
+                   "  l: { command: [ node, a b.js ], root: r, mount: /l }\n");
+    REQUIRE(site != NULL && site->app_count == 5, "all are there");
+    const struct site_app *w = &site->apps[0], *s = &site->apps[1], *p = &site->apps[2],
+                          *c = &site->apps[3], *l = &site->apps[4];
+    CHECK(w->kind == APP_WSGI && text_equal(w->callable, T("a:b")), "wsgi");
+    CHECK(w->workers == 2 && w->workers_most == 8 && w->threads == 4, "workers");
+    CHECK(w->memory == 300 << 20 && w->slow_ms == 2000 && w->grace_ms == 1000, "limits");
+    CHECK(w->max_requests == 10 && w->jitter == 10 && w->warm_count == 1, "recycling");
+    CHECK(s->kind == APP_ASGI && s->lifespan == LIFESPAN_ON && s->warm_count == 2, "asgi");
+    CHECK(text_equal(s->warm[1], T("/b")) && s->workers == s->workers_most, "warm");
+    CHECK(p->kind == APP_PHP && text_equal(p->documents, T("/etc/trilith/public")), "php");
+    CHECK(text_equal(p->root, p->documents) && text_equal(p->front, T("index.php")), "its root");
+    CHECK(p->setting_count == 1 && text_equal(p->settings[0].value, T("256M")), "settings");
+    CHECK(p->workers == 8, "children");
+    CHECK(c->kind == APP_COMMAND && c->argument_count == 3 && c->listen == APP_LISTEN_SOCKET,
+          "command");
+    CHECK(text_equal(c->arguments[1], T("a b.js")), "quotes");
+    CHECK(l->argument_count == 2 && text_equal(l->arguments[1], T("a b.js")), "a list");
+    CHECK(l->workers == 1 && l->listen == APP_LISTEN_PORT, "one, on a port");
+    site_free(site);
+}
+
 TEST(site_reads_servers_and_on)
 {
     struct site *site = parse_good("site: a.b.c\n"
