@@ -88,24 +88,24 @@ static void run_zygote(struct app_fixture *fixture, int channel, int lifeline)
                                .lifeline = inherited(lifeline) };
     struct buffer pairs;
     struct why why;
-    char code[256];
-    int bootstrap = -1;
+    char code[1024];
+    int bundle = -1;
     int log_fd = open(fixture->log_path, O_WRONLY | O_CREAT | O_APPEND, 0600);
     dup2(log_fd, 1);
     dup2(log_fd, 2);
     fill_start(fixture, &start, bells, sockets);
     if (app_memfd("extension", app_extension_file(), &start.extension, &why) != OK ||
-        app_memfd("bootstrap", app_bootstrap_file(), &bootstrap, &why) != OK ||
+        app_memfd("bundle", app_bundle_file(), &bundle, &why) != OK ||
         app_environment_build(&fixture->app, T("mysql://guestbook"), &pairs, &why) != OK)
         _exit(3);
     inherited(start.extension);
-    inherited(bootstrap);
+    inherited(bundle);
     buffer_print(&pairs, "TEST_FILE=%s/test_application.py%cTEST_MARKER=%s/marker%c",
                  fixture->folder, 0, fixture->folder, 0);
     buffer_append(&pairs, T("TRILITH_APP="));
     app_start_json(&start, &pairs);
     buffer_append_byte(&pairs, '\0');
-    app_start_code(bootstrap, code, sizeof(code));
+    app_start_code(bundle, code, sizeof(code));
     char *arguments[] = { "/usr/bin/python3", "-u", "-c", code, NULL };
     execve(arguments[0], arguments, app_environment_array(buffer_text(&pairs)));
     _exit(4);

@@ -276,23 +276,23 @@ static enum err become_interpreter(struct process *self, const struct site_app *
                                .edge_count = app_edge_count(self->first) };
     struct kept kept = { .count = 0 };
     struct buffer pairs = buffer_of(4U << 20);
-    char python[PATH_MAX], code[256];
-    int bootstrap = -1;
+    char python[PATH_MAX], code[1024];
+    int bundle = -1;
     if (app->workers_most > SEGMENT_WORKERS_LIMIT ||
         !text_copy_to(app->python, python, sizeof(python)))
         return fail(why, ERR_LIMIT, "too many workers, or a path that is too long");
     collect_fds(self, &start, &kept, bells, workers);
     enum err err = app_memfd("trilith-extension", app_extension_file(), &start.extension, why);
     if (err == OK)
-        err = app_memfd("trilith-bootstrap", app_bootstrap_file(), &bootstrap, why);
+        err = app_memfd("trilith-bundle", app_bundle_file(), &bundle, why);
     if (err != OK)
         return err;
     keep(&kept, start.extension);
-    keep(&kept, bootstrap);
+    keep(&kept, bundle);
     err = read_environment(self->first, &start, &pairs, why);
     if (err != OK)
         return err;
-    app_start_code(bootstrap, code, sizeof(code));
+    app_start_code(bundle, code, sizeof(code));
     char *arguments[] = { python, "-u", "-c", code, NULL };
     char **environment = app_environment_array(buffer_text(&pairs));
     err = process_exec(self, python, arguments, environment, kept.fds, kept.count, why);

@@ -17,7 +17,7 @@ char **app_environment_array(struct text pairs);
 /* A close-on-exec memfd with these bytes. */
 MUST_CHECK enum err app_memfd(const char *name, struct text data, int *fd_out, struct why *why);
 
-/* The JSON that bootstrap.py gets. */
+/* The JSON that the modules in python/ get. */
 struct app_start {
     const struct site_app *app;
     struct text site_name;
@@ -35,11 +35,11 @@ struct app_start {
 
 void app_start_json(const struct app_start *start, struct buffer *out);
 
-/* The code behind `python -c`; bootstrap is the descriptor of bootstrap.py. */
-void app_start_code(int bootstrap, char *out, size_t size);
+/* The code behind `python -c`; bundle is the descriptor of app_bundle_file. */
+void app_start_code(int bundle, char *out, size_t size);
 
 /* The embedded files. */
-struct text app_bootstrap_file(void);
+struct text app_bundle_file(void);
 struct text app_extension_file(void);
 
 /* Edge processes that this server's generation will have. */

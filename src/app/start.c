@@ -1,6 +1,6 @@
 /*
- * What the interpreter of an application is started with: the embedded bootstrap and extension, its
- * environment, and the JSON that tells the bootstrap its descriptors and settings.
+ * What the interpreter of an application is started with: the embedded modules and extension, its
+ * environment, and the JSON that tells them their descriptors and settings.
  */
 #include "app/role_private.h"
 
@@ -10,15 +10,15 @@
 #include <errno.h>
 #include <sys/mman.h>
 
-extern const char app_bootstrap_start[], app_bootstrap_end[];
+extern const char app_bundle_start[], app_bundle_end[];
 extern const char app_extension_start[], app_extension_end[];
 extern const char app_python_version_start[], app_python_version_end[];
 
 enum { ENVIRONMENT_LIMIT = 1 << 20, SECRET_LIMIT = 64 * 1024 };
 
-struct text app_bootstrap_file(void)
+struct text app_bundle_file(void)
 {
-    return text_from(app_bootstrap_start, (size_t)(app_bootstrap_end - app_bootstrap_start));
+    return text_from(app_bundle_start, (size_t)(app_bundle_end - app_bundle_start));
 }
 
 struct text app_extension_file(void)
@@ -148,15 +148,20 @@ char **app_environment_array(struct text pairs)
     return array;
 }
 
-/* ---- what bootstrap.py gets ---- */
+/* ---- what the modules get ---- */
 
-void app_start_code(int bootstrap, char *out, size_t size)
+void app_start_code(int bundle, char *out, size_t size)
 {
-    /* '' must not be in sys.path while the bootstrap imports: it is the current folder */
+    /* '' must not be in sys.path while the modules import: it is the current folder */
     snprintf(out, size,
-             "import sys; sys.path[:1] = []; "
-             "exec(compile(open('/proc/self/fd/%d', 'rb').read(), '<trilith>', 'exec'))",
-             bootstrap);
+             "import sys,types\n"
+             "sys.path[:1]=[]\n"
+             "sys.modules['trilith_app']=types.ModuleType('trilith_app')\n"
+             "for part in open('/proc/self/fd/%d',encoding='utf-8').read().split('\\f')[1:]:\n"
+             " name,_,code=part.partition('\\n')\n"
+             " module=sys.modules['trilith_app.'+name]=types.ModuleType('trilith_app.'+name)\n"
+             " exec(compile(code,'<trilith/'+name+'.py>','exec'),module.__dict__)\n",
+             bundle);
 }
 
 static void append_string(struct buffer *out, const char *name, struct text value)

@@ -1,5 +1,5 @@
 /*
- * The module `_trilith`: what bootstrap.py, the zygote of an application, calls.
+ * The module `_trilith`: what the zygote of an application calls.
  */
 #include "app/python/worker.h"
 

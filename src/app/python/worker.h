@@ -4,7 +4,7 @@
 /*
  * The parts of the Python extension `_trilith`, which runs inside the site's own interpreter:
  *
- *   module.c    what bootstrap.py calls: map the segment, look after the table of workers
+ *   module.c    what the Python modules call: map the segment, look after the table of workers
  *   serve.c     the loop of a worker: claim a request, call the application, send its answer
  *   environ.c   environ table -> dict
  *   input.c     wsgi.input

@@ -1,0 +1,55 @@
+"""A worker: a fork of the zygote that takes requests out of shared memory until it is told to end."""
+import atexit
+import faulthandler
+import os
+import signal
+import sys
+import traceback
+
+import _trilith
+
+from trilith_app import wsgi
+from trilith_app.application import find_application, reason_of
+from trilith_app.config import CONFIG, NAME, Refused, RequestTimeout
+
+
+def on_deadline(number, frame):
+    if _trilith.is_overdue():
+        raise RequestTimeout("the request took longer than app.request-timeout")
+
+
+def run_worker(index, application, ready):
+    """In the new process. Never returns."""
+    status = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda number, frame: _trilith.retire(index))
+        signal.signal(signal.SIGUSR2, on_deadline)
+        faulthandler.register(signal.SIGUSR1, all_threads=True)
+        os.register_at_fork(after_in_child=_trilith.abandon)
+        _trilith.become(index, CONFIG["file_sockets"][index])
+        _trilith.title(f"trilith: app/{NAME} worker {index}")
+        failure = None
+        try:
+            if application is None:
+                application = find_application(CONFIG["wsgi"])
+        except BaseException as error:
+            if not isinstance(error, Refused):
+                traceback.print_exc()
+            failure = reason_of(error)
+        if CONFIG["ready"] and index == 0 and failure is None:
+            failure = wsgi.probe(application, CONFIG["ready"])
+        os.write(ready, (failure or "ok").encode("utf-8", "replace")[:4000])
+        os.close(ready)
+        if failure is None:
+            _trilith.serve(application, wsgi.template(), wsgi.report)
+            atexit._run_exitfuncs()
+            status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
