@@ -206,7 +206,7 @@ static int64_t run_hook(struct loop_hook *hook)
         serve_waiting(bridge);
         queued = count_queued(bridge);
         if (queued > 0)
-            segment_wake(&bridge->segment, queued);
+            knock_for(bridge, queued);
         tell_gauges(bridge, queued);
         /* ready marks are looked at after the sleep mark and after the states (segment.h:
          * segment_tell), so nothing can be missed */
@@ -313,6 +313,7 @@ static void bridge_free(struct bridge *bridge)
     segment_unmap(&bridge->segment);
     memory_free(bridge->places);
     memory_free(bridge->file_sockets);
+    memory_free(bridge->knocks);
     memory_free(bridge->names);
     memory_free(bridge);
 }
@@ -383,6 +384,7 @@ static enum err bridge_new(struct loop *loop, struct process *process,
     bridge->waiting_limit =
         ((size_t)app->queue + bridge->segment.edge_count - 1) / bridge->segment.edge_count;
     segment_edge_start(&bridge->segment, bridge->edge);
+    knock_setup(bridge, generation);
     make_places(bridge);
     loop_hook_start(loop, &bridge->hook, run_hook);
     loop_timer_start(loop, &bridge->check, CHECK_MS);

@@ -73,6 +73,7 @@ struct bridge {
     int bell_fd;
     int control_fd;
     int *file_sockets; /* per worker */
+    int *knocks;       /* per worker, ASGI only; see knock.c */
     char (*names)[48]; /* "app NAME/WORKER", for the access log */
     char head[SEGMENT_HEAD_LIMIT];
 };
@@ -101,5 +102,14 @@ int bridge_take(struct bridge *bridge, struct call *call);
 void bridge_leave(struct bridge *bridge, struct call *call);
 /* Has the zygote look after a request that is over its deadline. */
 void bridge_ring_control(struct bridge *bridge);
+
+/* ---- knock.c ---- */
+
+void knock_setup(struct bridge *bridge, const struct generation *generation);
+/* Wakes workers for so many queued requests, of either kind. */
+void knock_for(struct bridge *bridge, size_t queued);
+void knock_worker(struct bridge *bridge, size_t index);
+/* Has the ASGI worker that runs the request in this place look at it; nothing for WSGI. */
+void knock_place(struct bridge *bridge, int place);
 
 #endif

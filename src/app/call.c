@@ -6,6 +6,8 @@
  */
 #include "app/bridge_private.h"
 
+#include "app/scope.h"
+
 #include "core/log.h"
 
 enum { PATIENCE_MS = 20 }; /* a quick client has taken 256 KiB by then */
@@ -156,7 +158,8 @@ static void on_patience(struct loop_timer *timer)
 static void pause_call(struct call *call)
 {
     call->is_paused = true;
-    if (!call->is_slow)
+    /* an ASGI worker does other things while its application waits for the client */
+    if (!call->is_slow && call->bridge->app->kind != APP_ASGI)
         loop_timer_start(call->bridge->loop, &call->patience, PATIENCE_MS);
 }
 
@@ -215,6 +218,9 @@ static bool pass_piece(struct call *call)
     case RESPONSE_ERROR:
         end_with_error(call, 500);
         return false;
+    case RESPONSE_ACCEPT: /* nobody asked for a WebSocket */
+    case RESPONSE_MESSAGE:
+    case RESPONSE_CLOSE:
     case RESPONSE_BAD:
         lose(call, 502, "a worker broke the protocol");
         return false;
@@ -251,6 +257,10 @@ void call_look(struct call *call)
     enum slot_state state = segment_state(&bridge->segment, bridge_number(bridge, place));
     while (pass_piece(call))
         continue;
+    if (call->reader.must_knock && call->place >= 0) {
+        call->reader.must_knock = false;
+        knock_place(bridge, place);
+    }
     if (bridge->places[place].call != call || !may_pass(call))
         return;
     if (state == SLOT_FAILED)
@@ -278,7 +288,10 @@ void call_place(struct call *call)
     call->place = bridge_take(bridge, call);
     struct segment_slot *slot = bridge_slot(bridge, call->place);
     int64_t length = body != NULL ? body->length : request->content_length == 0 ? 0 : -1;
-    if (app_environ_build(request, call->mount, length, slot) != OK || !put_body(call, slot)) {
+    enum err err = bridge->app->kind == APP_ASGI
+                       ? app_scope_build(request, length, slot)
+                       : app_environ_build(request, call->mount, length, slot);
+    if (err != OK || !put_body(call, slot)) {
         end_with_error(call, 431);
         return;
     }
@@ -307,6 +320,7 @@ static void on_deadline(struct loop_timer *timer)
     }
     if (lose_queued(call, "a request found no worker in time"))
         return;
+    knock_place(bridge, call->place);
     bridge_ring_control(bridge);
     lose(call, 504, "a request took too long");
 }
@@ -366,9 +380,10 @@ static void on_drained(struct http_exchange *exchange)
 static void on_aborted(struct http_exchange *exchange)
 {
     struct call *call = http_exchange_state(exchange);
-    if (call->place >= 0)
-        segment_cancel(&call->bridge->segment, bridge_number(call->bridge, call->place),
-                       CANCEL_CLIENT);
+    if (call->place >= 0 &&
+        !segment_cancel(&call->bridge->segment, bridge_number(call->bridge, call->place),
+                        CANCEL_CLIENT))
+        knock_place(call->bridge, call->place);
     let_go(call);
 }
 

@@ -23,7 +23,23 @@ static enum response_item item_of(struct response_reader *reader, uint32_t kind,
             return bad(reader);
         reader->has_head = true;
         return RESPONSE_HEAD;
+    case RECORD_ACCEPT:
+        if (reader->has_head || bytes < sizeof(struct segment_head) || bytes > SEGMENT_HEAD_LIMIT)
+            return bad(reader);
+        reader->has_head = reader->is_socket = true;
+        return RESPONSE_ACCEPT;
+    case RECORD_TEXT:
+    case RECORD_BINARY:
+    case RECORD_TEXT_PART:
+    case RECORD_BINARY_PART:
+        reader->message_kind = (enum segment_record_kind)kind;
+        return reader->is_socket ? RESPONSE_MESSAGE : bad(reader);
+    case RECORD_CLOSE:
+        reader->has_ended = true;
+        return reader->is_socket && bytes >= 2 ? RESPONSE_CLOSE : bad(reader);
     case RECORD_BODY:
+        if (reader->is_socket)
+            return bad(reader);
         return reader->has_head ? RESPONSE_BODY : bad(reader);
     case RECORD_END:
         if (!reader->has_head)
@@ -72,6 +88,10 @@ void response_took(struct response_reader *reader)
 {
     reader->taken = reader->next;
     segment_took(reader->slot, reader->taken);
+    if (atomic_load(&reader->slot->wants_room) != 0 &&
+        atomic_load(&reader->slot->written) - reader->taken <= SEGMENT_RESPONSE_BYTES * 3 / 4 &&
+        atomic_exchange(&reader->slot->wants_room, 0) != 0)
+        reader->must_knock = true;
 }
 
 struct response_head response_head_of(struct text copy)

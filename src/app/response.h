@@ -14,8 +14,11 @@ enum response_item {
     RESPONSE_HEAD,
     RESPONSE_BODY,
     RESPONSE_END,
-    RESPONSE_ERROR, /* the application failed */
-    RESPONSE_BAD,   /* not what a worker of ours writes: give the request up */
+    RESPONSE_ERROR,   /* the application failed */
+    RESPONSE_ACCEPT,  /* like RESPONSE_HEAD, of a WebSocket; MESSAGE and CLOSE come behind it */
+    RESPONSE_MESSAGE, /* see message_kind */
+    RESPONSE_CLOSE,
+    RESPONSE_BAD, /* not what a worker of ours writes: give the request up */
 };
 
 struct response_reader {
@@ -25,6 +28,9 @@ struct response_reader {
     bool has_head;
     bool has_ended;
     bool is_bad;
+    bool is_socket;
+    bool must_knock;                       /* the worker waits for the room that was made */
+    enum segment_record_kind message_kind; /* RECORD_TEXT ... of the last RESPONSE_MESSAGE */
 };
 
 struct response_reader response_reader_of(struct segment_slot *slot);

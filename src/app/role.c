@@ -6,6 +6,7 @@
  *   app.NAME.bell.E       eventfd: edge E, look at your answers
  *   app.NAME.control      eventfd: zygote, look at overdue requests
  *   app.NAME.file.W       socket: descriptors of large bodies to worker W
+ *   app.NAME.knock.W      eventfd: worker W of an ASGI application, look at your slots
  *
  * and what only its own process gets, because nothing that talks to the network should hold it:
  *
@@ -28,11 +29,18 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { SLOTS_MIN = 32, NAME_LIMIT = 32, KEEP_LIMIT = 700, DATABASE_URL_LIMIT = 4096 };
+enum {
+    SLOTS_MIN = 32,
+    ASGI_SLOTS = SEGMENT_SLOTS_LIMIT,
+    NAME_LIMIT = 32,
+    KEEP_LIMIT = 1200,
+    DATABASE_URL_LIMIT = 4096
+};
 
 static bool is_here(const struct generation *generation, const struct site_app *app)
 {
-    return app->kind == APP_WSGI && site_is_on(generation->site, &app->on, generation->server);
+    return (app->kind == APP_WSGI || app->kind == APP_ASGI) &&
+           site_is_on(generation->site, &app->on, generation->server);
 }
 
 static const struct site_app *app_at(const struct generation *generation, size_t index)
@@ -95,6 +103,13 @@ static enum err add_sockets(struct generation *generation, const struct site_app
                           (long long)i);
         if (sys_set_nonblocking(ends[0], true) != OK)
             return fail(why, ERR_SYSTEM, "cannot set up a socket");
+        int knock = app->kind == APP_ASGI ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
+        if (app->kind == APP_ASGI && knock < 0)
+            return fail(why, ERR_SYSTEM, "app '%.*s': cannot make an eventfd: %s", FMT(app->name),
+                        strerror(errno));
+        if (knock >= 0)
+            generation_add_fd(generation, knock, "app.%.*s.knock.%lld", FMT(app->name),
+                              (long long)i);
     }
     return OK;
 }
@@ -174,7 +189,9 @@ static enum err prepare_app(struct generation *generation, const struct site_app
 {
     int segment;
     size_t edges = app_edge_count(generation);
-    size_t slots = 2 * (size_t)app->workers_most;
+    /* a WSGI worker has one request at a time, an ASGI worker as many as there are; pages of the
+     * shared memory come with their use */
+    size_t slots = app->kind == APP_ASGI ? ASGI_SLOTS : 2 * (size_t)app->workers_most;
     enum err err = check_places(generation, app, why);
     if (err != OK)
         return err;
@@ -196,7 +213,8 @@ static enum err refuse_others(const struct generation *generation, struct why *w
         const struct site_app *app = &generation->site->apps[i];
         if (app->kind != APP_WSGI)
             return fail(why, ERR_UNSUPPORTED,
-                        "app '%.*s': only wsgi applications run in this version", FMT(app->name));
+                        "app '%.*s': only wsgi applications run in this version",
+                        FMT(app->name));
     }
     return OK;
 }
@@ -229,7 +247,7 @@ static int keep(struct kept *kept, int fd)
 }
 
 static void collect_fds(struct process *self, struct app_start *start, struct kept *kept,
-                        int *bells, int *workers)
+                        int *bells, int *workers, int *knocks)
 {
     const struct generation *generation = self->first;
     struct text name = start->app->name;
@@ -243,8 +261,12 @@ static void collect_fds(struct process *self, struct app_start *start, struct ke
     for (int64_t i = 0; i < start->app->workers_most; i++)
         workers[i] = keep(kept, generation_fd(generation, "interpreter.%.*s.worker.%lld", FMT(name),
                                               (long long)i));
+    for (int64_t i = 0; start->app->kind == APP_ASGI && i < start->app->workers_most; i++)
+        knocks[i] =
+            keep(kept, generation_fd(generation, "app.%.*s.knock.%lld", FMT(name), (long long)i));
     start->bells = bells;
     start->workers = workers;
+    start->knocks = knocks;
 }
 
 /* The pairs of the environment and TRILITH_APP behind them. */
@@ -270,6 +292,7 @@ static enum err become_interpreter(struct process *self, const struct site_app *
                                    struct why *why)
 {
     static int bells[SEGMENT_EDGES_LIMIT], workers[SEGMENT_WORKERS_LIMIT];
+    static int knocks[SEGMENT_WORKERS_LIMIT];
     struct app_start start = { .app = app,
                                .site_name = self->first->site->name,
                                .generation = self->first->number,
@@ -281,7 +304,7 @@ static enum err become_interpreter(struct process *self, const struct site_app *
     if (app->workers_most > SEGMENT_WORKERS_LIMIT ||
         !text_copy_to(app->python, python, sizeof(python)))
         return fail(why, ERR_LIMIT, "too many workers, or a path that is too long");
-    collect_fds(self, &start, &kept, bells, workers);
+    collect_fds(self, &start, &kept, bells, workers, knocks);
     enum err err = app_memfd("trilith-extension", app_extension_file(), &start.extension, why);
     if (err == OK)
         err = app_memfd("trilith-bundle", app_bundle_file(), &bundle, why);
@@ -318,7 +341,7 @@ static int role_run(struct process *self)
 
 const struct role app_role = {
     .name = "app",
-    .summary = "runs WSGI applications in the site's own interpreter",
+    .summary = "runs WSGI and ASGI applications in the site's own interpreter",
     .reload = RELOAD_REPLACE,
     .start_order = 20,
     .needs = "app. interpreter.",

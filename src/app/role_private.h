@@ -30,7 +30,8 @@ struct app_start {
     int root;
     int extension;
     const int *bells;   /* edge_count of them */
-    const int *workers; /* app->workers: sockets on which bodies come */
+    const int *workers; /* app->workers_most: sockets on which bodies come */
+    const int *knocks;  /* as many: eventfds of ASGI workers; NULL for WSGI */
 };
 
 void app_start_json(const struct app_start *start, struct buffer *out);

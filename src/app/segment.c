@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAGIC = 0x74726c41, VERSION = 1, TICKET_BITS = 40 };
+enum { MAGIC = 0x74726c41, VERSION = 2, TICKET_BITS = 40 };
 
 struct segment_shared {
     uint32_t magic;
@@ -232,6 +232,11 @@ static void reset_answer(struct segment_slot *slot)
     atomic_store_explicit(&slot->taken, 0, memory_order_relaxed);
     atomic_store_explicit(&slot->is_waiting, 0, memory_order_relaxed);
     atomic_store_explicit(&slot->wants_file, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->wants_room, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->notice, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->in_written, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->in_taken, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->close_code, 0, memory_order_relaxed);
     atomic_store_explicit(&slot->cancelled, CANCEL_NONE, memory_order_relaxed);
     atomic_store_explicit(&slot->started_us, 0, memory_order_relaxed);
     atomic_store_explicit(&slot->finished_us, 0, memory_order_relaxed);
@@ -340,6 +345,17 @@ bool segment_claim(struct segment *segment, size_t worker, size_t *slot_out)
         *slot_out = best;
         return true;
     }
+}
+
+bool segment_claim_slot(struct segment *segment, size_t worker, size_t slot)
+{
+    uint64_t word = word_load(segment, slot);
+    uint64_t mine = word_of(SLOT_RUNNING, worker, word_ticket(word));
+    if (word_state(word) != SLOT_QUEUED ||
+        !atomic_compare_exchange_strong(&segment->words[slot], &word, mine))
+        return false;
+    atomic_store_explicit(&segment->slots[slot].started_us, clock_now_us(), memory_order_relaxed);
+    return true;
 }
 
 static bool is_anything_queued(const struct segment *segment)
@@ -461,5 +477,7 @@ size_t segment_worker_lost(struct segment *segment, size_t worker,
     atomic_store(&lost->pid, 0);
     atomic_store(&lost->sleeping, 0);
     atomic_store(&lost->busy_slot, 0);
+    atomic_store(&lost->listens, 0);
+    atomic_store(&lost->load, 0);
     return count;
 }

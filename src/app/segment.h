@@ -100,6 +100,13 @@ enum segment_record_kind {
     RECORD_BODY,
     RECORD_END,   /* the answer is complete */
     RECORD_ERROR, /* the application failed: 500, or a broken-off answer after the head */
+    /* a WebSocket, see app/socket_call.c */
+    RECORD_ACCEPT, /* like RECORD_HEAD: the handshake is accepted, status 101 */
+    RECORD_TEXT,   /* the end of a text message, or all of it */
+    RECORD_BINARY,
+    RECORD_TEXT_PART, /* more of the message follows */
+    RECORD_BINARY_PART,
+    RECORD_CLOSE, /* u16 code in the machine's order, then the reason */
 };
 
 struct segment_record {
@@ -133,8 +140,12 @@ struct segment_slot {
     uint32_t body_offset; /* in request, when it is there */
     uint32_t body_is_file;
     uint32_t is_head;
+    uint32_t is_socket; /* asgi: a WebSocket wants to be opened */
     /* written by the edge at any time */
     _Atomic uint32_t cancelled;
+    _Atomic uint32_t notice;     /* asgi: something changed here for the worker */
+    _Atomic uint64_t in_written; /* bytes put into the ring of messages to a WebSocket, ever */
+    _Atomic uint32_t close_code; /* of a WebSocket whose client is gone; before `cancelled` */
     _Alignas(64) _Atomic uint64_t taken; /* bytes of the ring the edge has taken, ever */
     _Atomic uint32_t room;               /* futex: changes whenever taken does */
     /* written by the worker */
@@ -143,6 +154,8 @@ struct segment_slot {
     _Atomic int64_t finished_us;
     _Atomic uint32_t is_waiting; /* for room */
     _Atomic uint32_t wants_file; /* sends me the body's descriptor */
+    _Atomic uint32_t wants_room; /* asgi: give notice when the ring has room again */
+    _Atomic uint64_t in_taken;   /* of in_written; the ring is `request` once the table was read */
     _Alignas(64) uint8_t request[SEGMENT_REQUEST_BYTES];
     uint8_t response[SEGMENT_RESPONSE_BYTES];
 };
@@ -154,6 +167,12 @@ struct segment_worker {
     _Atomic uint32_t busy_slot;       /* number + 1; 0: idle */
     _Atomic int64_t busy_since_us;
     _Atomic uint64_t requests;
+    /* asgi: a worker has many requests at a time and sleeps in its event loop */
+    _Atomic uint32_t listens; /* asleep: write to its knock descriptor */
+    _Atomic uint32_t load;    /* requests it has */
+    _Atomic uint32_t notices; /* changes with each notice in one of its slots */
+    _Atomic int64_t turned_us;
+    _Atomic int64_t knocked_us; /* when it was told to look, while it was asleep */
 };
 
 enum { SEGMENT_READY_WORDS = SEGMENT_SLOTS_LIMIT / 64 };
@@ -225,6 +244,9 @@ void segment_took(struct segment_slot *slot, uint64_t taken);
 
 /* The oldest waiting request is now this worker's. */
 bool segment_claim(struct segment *segment, size_t worker, size_t *slot_out);
+
+/* One slot, if it is QUEUED, is now this worker's. */
+bool segment_claim_slot(struct segment *segment, size_t worker, size_t slot);
 
 /* Sleeps until there may be a request, at most timeout_ms. */
 void segment_wait(struct segment *segment, size_t worker, int64_t timeout_ms);

@@ -190,6 +190,11 @@ void app_start_json(const struct app_start *start, struct buffer *out)
     buffer_append_byte(out, '{');
     append_string(out, "name", app->name);
     append_string(out, "wsgi", app->callable);
+    append_string(out, "kind", app->kind == APP_ASGI ? T("asgi") : T("wsgi"));
+    append_string(out, "lifespan",
+                  app->lifespan == LIFESPAN_ON    ? T("on")
+                  : app->lifespan == LIFESPAN_OFF ? T("off")
+                                                  : T("auto"));
     append_string(out, "root", app->root);
     append_string(out, "mount", app->mount);
     append_string(out, "ready", app->ready);
@@ -209,6 +214,8 @@ void app_start_json(const struct app_start *start, struct buffer *out)
     append_number(out, "root_fd", start->root);
     append_number(out, "extension", start->extension);
     append_numbers(out, "bells", start->bells, start->edge_count);
+    append_numbers(out, "knocks", start->knocks,
+                   app->kind == APP_ASGI ? (size_t)app->workers_most : 0);
     append_numbers(out, "file_sockets", start->workers, (size_t)app->workers_most);
     buffer_print(out,
                  "\"messages\":{\"ready\":%d,\"failed\":%d,\"drain\":%d,\"stop\":%d,"
