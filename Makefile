@@ -9,8 +9,11 @@ MESON   := /usr/bin/meson
 # clang 14 and GNU ld do not link each other's LTO objects
 LTO     := $(if $(findstring clang,$(CC)),false,true)
 
+# one part of `make bench` each
+BENCHES := $(addprefix bench-,static wsgi flask asgi php guestbook)
+
 .DEFAULT_GOAL := all
-.PHONY: all run test check check-quick fuzz bench install clean help
+.PHONY: all run test check check-quick fuzz bench $(BENCHES) install clean help
 
 all: $(BUILD)/build.ninja        ## build the program for use: build/trilith
 	@ninja -C $(BUILD) --quiet
@@ -40,11 +43,15 @@ fuzz:                            ## every fuzz target for FUZZ_SECONDS (60)
 	@tools/setup check
 	@tools/fuzz
 
-bench:                           ## every benchmark beside its peers
+bench:                           ## every benchmark beside its peers, writes bench/RESULTS.md
 	@tools/setup bench
 	@$(MAKE) --no-print-directory all
-	@bench/peers
-	@bench/run.py
+	@TRILITH=$(BUILD)/trilith bench/run.py
+
+$(BENCHES): bench-%:
+	@tools/setup bench
+	@$(MAKE) --no-print-directory all
+	@TRILITH=$(BUILD)/trilith bench/run.py $*
 
 install: all                     ## into DESTDIR and PREFIX
 	@$(MESON) configure $(BUILD) -Dprefix=$(PREFIX) >/dev/null

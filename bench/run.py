@@ -1,283 +1,173 @@
 #!/usr/bin/python3
 """Trilith beside its peers on one machine, in one run.
 
-Server tree on one core, load generator on another, peers and Trilith alternately, several rounds.
-The figure that holds on a noisy machine is CPU time per request of the whole process tree; the
-best round of each is shown, with requests per second and latency from the same round.
+All servers of a case share one core, the load generator has another. They are measured alternately
+(A B A B ...), several rounds. The figure that holds on a noisy machine is CPU time per request of
+the whole tree of processes; requests per second, latency and memory are told beside it.
 
-    bench/run.py [--rounds 3] [--seconds 4] [CASE...]      cases: static-6B static-16K hello flask
+    bench/run.py [GROUP or CASE ...]     all without; BENCH_SECONDS and BENCH_ROUNDS shorten it
 """
 import argparse
-import datetime
+import json
 import os
-import platform
-import re
 import shutil
-import signal
-import socket
+import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
-TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-NGINX = os.path.join(TOP, "build/peers/usr/sbin/nginx")
-TRILITH = os.path.join(TOP, "build/trilith")
-SERVER_CORE, LOAD_CORE = "0", "1"
-TICKS = os.sysconf("SC_CLK_TCK")
+import cases
+import machine
+import measure
+import report
+import servers
+from servers import TOP
 
-HELLO = '''
-def app(environ, start_response):
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "6")])
-    return [b"hello\\n"]
-'''
-FLASK = '''
-import flask
-app = flask.Flask(__name__)
-@app.route("/")
-def page():
-    return flask.render_template_string("<p>Hello {{ name }}</p>", name=flask.request.args.get("n", "you"))
-'''
+RAW = os.path.join(TOP, "build/bench")
+RESULTS = os.path.join(TOP, "bench/RESULTS.md")
+PLOT = os.path.join(TOP, "bench/results.svg")
+FIGURES = ("cpu_us", "beside_us", "rps", "p50_ms", "p99_ms", "memory_kib", "busy")
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def median(values):
+    values = [v for v in values if v is not None]
+    return statistics.median(values) if values else None
 
 
-def tree(pid):
-    """pid and all its descendants."""
-    children = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat") as file:
-                    parent = int(file.read().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-            children.setdefault(parent, []).append(int(name))
-    found, todo = [], [pid]
-    while todo:
-        at = todo.pop()
-        found.append(at)
-        todo += children.get(at, [])
-    return found
-
-
-def cpu_seconds(pids):
-    total = 0
-    for pid in pids:
-        try:
-            with open(f"/proc/{pid}/stat") as file:
-                fields = file.read().rpartition(")")[2].split()
-        except OSError:
+def same_answers(case, running):
+    """Everybody gives the right answer, and the same one. Returns what is wrong."""
+    wrong, bodies = [], {}
+    for server in running:
+        if isinstance(server, servers.Loop):
             continue
-        total += int(fields[11]) + int(fields[12])
-    return total / TICKS
-
-
-def memory_kib(pids):
-    total = 0
-    for pid in pids:
         try:
-            with open(f"/proc/{pid}/smaps_rollup") as file:
-                total += int(re.search(r"^Pss:\s+(\d+)", file.read(), re.M).group(1))
-        except (OSError, AttributeError):
+            status, body = measure.ask(server.port, server.path)
+        except OSError as error:
+            wrong.append(f"{server.name}: {error}")
             continue
-    return total
+        if status != 200:
+            wrong.append(f"{server.name}: status {status}")
+        bodies[server.name] = case.check(body) if case.check else body
+    if len(set(bodies.values())) > 1:
+        wrong.append("the answers differ: " + ", ".join(
+            f"{name} {len(body)} bytes" for name, body in bodies.items()))
+    return wrong
 
 
-class Peer:
-    """A server under test: its processes are pinned to one core."""
-
-    def __init__(self, name, folder, path="/"):
-        self.name, self.folder, self.path = name, folder, path
-        self.port, self.processes = free_port(), []
-
-    def spawn(self, *command, **options):
-        log = open(os.path.join(self.folder, f"{self.name.replace(' ', '-')}.log"), "ab")
-        process = subprocess.Popen(["taskset", "-c", SERVER_CORE, *command], stdout=log, stderr=log,
-                                   stdin=subprocess.DEVNULL, start_new_session=True, **options)
-        self.processes.append(process)
-
-    def wait(self):
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            try:
-                with socket.create_connection(("127.0.0.1", self.port), 1) as probe:
-                    probe.sendall(f"GET {self.path} HTTP/1.1\r\nHost: www.foobar.com\r\n"
-                                  "Connection: close\r\n\r\n".encode())
-                    if b" 200 " in probe.recv(64):
-                        return
-            except OSError:
-                pass
-            if any(process.poll() is not None for process in self.processes):
-                break
-            time.sleep(0.05)
-        raise SystemExit(f"bench: {self.name} does not answer, see its log in {self.folder}")
-
-    def pids(self):
-        return [pid for process in self.processes for pid in tree(process.pid)]
-
-    def stop(self):
-        for process in reversed(self.processes):
-            process.send_signal(signal.SIGTERM)
-        for process in self.processes:
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+def summarize(server, rounds):
+    row = {"name": server.name, "about": server.about, "rounds": rounds,
+           "errors": [error for one in rounds for error in one["errors"]],
+           "command": rounds[0]["command"].replace(str(server.port), "PORT")}
+    for figure in FIGURES:
+        row[figure] = median([one[figure] for one in rounds])
+    return row
 
 
-def write(path, text):
-    with open(path, "w") as file:
-        file.write(text)
-    return path
+def judge(target, rows):
+    """The target's ratio in each round (neighbours in time), its median and spread."""
+    mine, peer = rows.get(target.mine), rows.get(target.peer)
+    if not mine or not peer:
+        return None
+    ratios = [(a[target.key] / b[target.key] if target.at_most else b[target.key] / a[target.key])
+              for a, b in zip(mine["rounds"], peer["rounds"])]
+    middle = statistics.median(ratios)
+    return {"peer": target.peer, "mine": target.mine, "limit": target.limit,
+            "at_most": target.at_most, "text": target.text, "ratio": middle,
+            "least": min(ratios), "most": max(ratios),
+            "met": (middle <= target.limit if target.at_most else middle >= target.limit)
+            and not mine["errors"]}
 
 
-def start_nginx(folder, body, upstream=None):
-    peer = Peer("nginx" if upstream is None else "nginx + gunicorn", folder)
-    location = (f"root {folder}/files; open_file_cache max=1000 inactive=60s;" if upstream is None else
-                "proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection '';"
-                " proxy_set_header Host $host;")
-    config = write(f"{folder}/nginx-{peer.port}.conf", f"""
-daemon off; worker_processes 1; pid {folder}/nginx-{peer.port}.pid; error_log {folder}/nginx.err;
-events {{ worker_connections 4096; }}
-http {{
-  sendfile on; tcp_nopush on; keepalive_requests 1000000000; keepalive_timeout 75s;
-  default_type text/plain;
-  access_log {folder}/nginx-access.log combined buffer=64k flush=1s;
-  client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
-  uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
-  {f"upstream app {{ server unix:{upstream}; keepalive 64; }}" if upstream else ""}
-  server {{ listen 127.0.0.1:{peer.port}; location / {{ {location} }} }}
-}}""")
-    if body is not None:
-        peer.path = body
-    peer.spawn(NGINX, "-e", f"{folder}/nginx.err", "-c", config, "-p", folder)
-    return peer
-
-
-def start_gunicorn(folder, module):
-    path = f"{folder}/gunicorn.sock"
-    peer = start_nginx(folder, None, upstream=path)
-    peer.spawn("/usr/bin/python3", "-m", "gunicorn", "--workers", "2", "--threads", "4",
-               "--worker-class", "gthread", "--bind", f"unix:{path}", f"{module}:app", cwd=folder)
-    return peer
-
-
-def start_trilith(folder, body, module=None):
-    peer = Peer("trilith", folder, body or "/")
-    state = f"{folder}/state"
-    part = (f"web: {{ workers: 1, static: {{ /: {folder}/files }} }}" if module is None else
-            f"web: {{ workers: 1 }}\napp: {{ wsgi: '{module}:app', root: {folder}, workers: 2 }}")
-    site = write(f"{folder}/site-{peer.port}.yaml",
-                 f"site: www.foobar.com\nlisten: {{ http: {peer.port} }}\n{part}\n")
-    peer.spawn(TRILITH, "up", site, "--state", state, "--quiet")
-    return peer
-
-
-def load(peer, seconds, connections=64):
-    """One measured run: CPU microseconds per request, requests per second, p50 and p99 in ms."""
-    url = f"http://127.0.0.1:{peer.port}{peer.path}"
-    before = cpu_seconds(peer.pids())
-    out = subprocess.run(["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{connections}",
-                          f"-d{seconds}s", "--latency", "-H", "Host: www.foobar.com", url],
-                         capture_output=True, text=True, check=True).stdout
-    used = cpu_seconds(peer.pids()) - before
-    requests = int(re.search(r"(\d+) requests in", out).group(1))
-    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
-    errors = re.search(r"Socket errors: (.*)", out)
-    if bad or errors:
-        print(f"   {peer.name}: {bad.group(0) if bad else ''} {errors.group(0) if errors else ''}")
-
-    def latency(percent):
-        value, unit = re.search(rf"{percent}%\s+([\d.]+)(us|ms|s)", out).groups()
-        return float(value) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
-
-    return {"cpu_us": used / max(requests, 1) * 1e6, "rps": requests / seconds,
-            "p50": latency(50), "p99": latency(99), "memory": memory_kib(peer.pids())}
-
-
-CASES = {
-    "static-6B": lambda folder: [start_nginx(folder, "/small.txt"),
-                                 start_trilith(folder, "/small.txt")],
-    "static-16K": lambda folder: [start_nginx(folder, "/page.txt"),
-                                  start_trilith(folder, "/page.txt")],
-    "hello": lambda folder: [start_gunicorn(folder, "hello_app"),
-                             start_trilith(folder, None, "hello_app")],
-    "flask": lambda folder: [start_gunicorn(folder, "flask_app"),
-                             start_trilith(folder, None, "flask_app")],
-}
-
-
-def run_case(name, rounds, seconds):
-    folder = tempfile.mkdtemp(prefix="trilith-bench-")
-    os.chmod(folder, 0o755)
-    os.mkdir(f"{folder}/files")
-    write(f"{folder}/files/small.txt", "hello\n")
-    write(f"{folder}/files/page.txt", "x" * 16384)
-    write(f"{folder}/hello_app.py", HELLO)
-    write(f"{folder}/flask_app.py", FLASK)
-    peers, best = [], {}
+def run_case(case, folder, rounds, seconds):
+    running, _ = cases.start(case, folder)
+    measured = {server.name: [] for server in running}
     try:
-        peers = CASES[name](folder)
-        for peer in peers:
-            peer.wait()
-            load(peer, 1)
+        wrong = same_answers(case, running)
+        for server in running:
+            server.measure(max(1, seconds / 3) if isinstance(server, servers.Loop) else 1)
         for _ in range(rounds):
-            for peer in peers:
-                result = load(peer, seconds)
-                if peer.name not in best or result["cpu_us"] < best[peer.name]["cpu_us"]:
-                    best[peer.name] = result
+            for server in running:
+                measured[server.name].append(server.measure(seconds))
+        wrong += same_answers(case, running)
     finally:
-        for peer in peers:
-            peer.stop()
-        shutil.rmtree(folder, ignore_errors=True)
-    return best
+        cases.stop(running)
+    rows = {server.name: summarize(server, measured[server.name]) for server in running}
+    for reason in wrong:
+        name = reason.partition(":")[0]
+        for row in [rows[name]] if name in rows else rows.values():
+            row["errors"].append(reason)
+    judged = [judge(target, rows) for target in case.targets]
+    return {"name": case.name, "group": case.group, "title": case.title, "note": case.note,
+            "rows": list(rows.values()), "targets": [one for one in judged if one],
+            "unavailable": case.unavailable, "rounds": rounds, "seconds": seconds,
+            "source": running[0].tree.source if running else "", "machine": machine.describe()}
 
 
-def report(results, rounds, seconds):
-    nginx = subprocess.run([NGINX, "-v"], capture_output=True, text=True).stderr.strip()
-    lines = ["# Results", "", "Made by `make bench`; each row is the best of the rounds by CPU time.",
-             "The server tree shares one core, wrk (64 keep-alive connections) has another; both write an",
-             "access log. nginx: sendfile, open_file_cache, tcp_nopush, upstream keep-alive; gunicorn:",
-             "2 gthread workers of 4 threads on a Unix socket; Trilith: 1 edge, 2 app workers.", "",
-             f"- {datetime.date.today()}, Linux {platform.release()}, {rounds} rounds of {seconds} s",
-             f"- {nginx}, Python {platform.python_version()}", "",
-             "| case | server | CPU us/request | ratio | requests/s | p50 ms | p99 ms | memory MiB |",
-             "|---|---|---|---|---|---|---|---|"]
-    for case, best in results.items():
-        own = best["trilith"]["cpu_us"]
-        for name, row in best.items():
-            lines.append(f"| {case} | {name} | {row['cpu_us']:.1f} | {row['cpu_us'] / own:.2f} | "
-                         f"{row['rps']:.0f} | {row['p50']:.2f} | {row['p99']:.2f} | "
-                         f"{row['memory'] / 1024:.1f} |")
-    return "\n".join(lines) + "\n"
+def show(result):
+    for row in result["rows"]:
+        errors = f"  ERRORS {row['errors'][:2]}" if row["errors"] else ""
+        print(f"   {row['name']:28} {row['cpu_us']:8.1f} us/request {row['rps']:9.0f} requests/s"
+              f"  p99 {row['p99_ms'] or 0:7.2f} ms{errors}", flush=True)
+    for one in result["targets"]:
+        print(f"   {report.target_text(one)}", flush=True)
+    for reason in result["unavailable"]:
+        print(f"   not measured: {reason}", flush=True)
+
+
+def load_raw():
+    """The last results of every case, whenever they were measured."""
+    found = {}
+    for case in cases.CASES:
+        path = os.path.join(RAW, f"{case.name}.json")
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                found[case.name] = json.load(file)
+    return list(found.values())
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=4)
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=" ".join(CASES))
+    parser.add_argument("--rounds", type=int, default=int(os.environ.get("BENCH_ROUNDS", 5)))
+    parser.add_argument("--seconds", type=int, default=int(os.environ.get("BENCH_SECONDS", 4)))
+    parser.add_argument("--try", action="store_true", dest="is_try",
+                        help="write no bench/RESULTS.md (also when rounds or seconds are few)")
+    parser.add_argument("--keep", action="store_true", help="keep the folder with the logs")
+    parser.add_argument("names", nargs="*", metavar="NAME",
+                        help="groups or cases: " + " ".join(dict.fromkeys(
+                            [c.group for c in cases.CASES] + [c.name for c in cases.CASES])))
     options = parser.parse_args()
-    for case in options.cases:
-        if case not in CASES:
-            parser.error(f"no case '{case}'; there are: {' '.join(CASES)}")
+    wanted = [c for c in cases.CASES
+              if not options.names or {c.name, c.group} & set(options.names)]
+    if not wanted:
+        parser.error(f"there is no case or group '{' '.join(options.names)}'")
     subprocess.run([os.path.join(TOP, "bench/peers")], check=True)
-    results = {}
-    for case in options.cases or CASES:
-        print(f"{case} ...", flush=True)
-        results[case] = run_case(case, options.rounds, options.seconds)
-        for name, row in results[case].items():
-            print(f"   {name:18} {row['cpu_us']:7.1f} us/request {row['rps']:9.0f} requests/s", flush=True)
-    text = report(results, options.rounds, options.seconds)
-    if not options.cases:
-        write(os.path.join(TOP, "bench/RESULTS.md"), text)
-    print(text)
+    os.makedirs(RAW, exist_ok=True)
+    print(machine.one_line(), flush=True)
+    failed = False
+    for case in wanted:
+        print(f"{case.name}: {case.title}", flush=True)
+        folder = tempfile.mkdtemp(prefix="trilith-bench-")
+        try:
+            cases.prepare(folder)
+            result = run_case(case, folder, options.rounds, options.seconds)
+        finally:
+            if options.keep:
+                print(f"   logs in {folder}")
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+        show(result)
+        mine = [row for row in result["rows"] if row["name"].startswith("Trilith")]
+        failed = failed or not mine or any(row["errors"] for row in mine)
+        path = os.path.join(RAW, f"{case.name}.json")
+        is_short = options.is_try or options.rounds < 3 or options.seconds < 3
+        with open(path + (".try" if is_short else ""), "w", encoding="utf-8") as file:
+            json.dump(result, file, indent=1)
+    results = load_raw()
+    if not is_short:
+        servers.write(RESULTS, report.page(results))
+        servers.write(PLOT, report.plot(results))
+        print(f"wrote {os.path.relpath(RESULTS, TOP)} and {os.path.relpath(PLOT, TOP)}")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
