@@ -41,12 +41,20 @@ static void make_site(struct app_fixture *fixture, const struct app_options *opt
         .python = T("/usr/bin/python3"),
         .workers = options->workers > 0 ? options->workers : 2,
         .workers_most = options->workers > 0 ? options->workers : 2,
+        .max_requests = options->max_requests,
+        .jitter = 20,
+        .memory = (int64_t)options->memory_mib << 20,
+        .warm = options->warm,
+        .warm_count = (size_t)options->warm_count,
         .queue = options->queue > 0 ? options->queue : 100,
         .request_ms = options->request_ms > 0 ? options->request_ms : 10000,
         .start_ms = 10000,
         .ready = text_of(options->ready),
         .mount = text_of(options->mount),
     };
+    if (options->workers_most > 0)
+        app->workers_most = options->workers_most;
+    fixture->idle_ms = options->idle_ms;
     fixture->site = (struct site){ .name = T("www.example.com"), .apps = app, .app_count = 1 };
     fixture->site.web.workers = 1;
     fixture->route = (struct site_route){ .action = ACTION_APP, .app = app->name };
@@ -70,8 +78,9 @@ static void fill_start(struct app_fixture *fixture, struct app_start *start, int
     start->control = inherited(generation_fd(generation, "app.shop.control"));
     start->root = inherited(generation_fd(generation, "interpreter.shop.root"));
     bells[0] = inherited(generation_fd(generation, "app.shop.bell.0"));
-    for (int i = 0; i < fixture->app.workers; i++)
-        sockets[i] = inherited(generation_fd(generation, "interpreter.shop.worker.%d", i));
+    for (size_t i = 0; i < app_worker_places(&fixture->app); i++)
+        sockets[i] = inherited(generation_fd(generation, "interpreter.shop.worker.%zu", i));
+    start->idle_ms = fixture->idle_ms;
     start->bells = bells;
     start->workers = sockets;
 }

@@ -21,6 +21,7 @@ struct app_fixture {
     struct process process;
     struct metrics metrics;
     struct http_handler *handler;
+    int64_t idle_ms;
     int listener;
     struct address address;
     int channel;  /* the parent's end */
@@ -35,9 +36,15 @@ struct app_options {
     const char *wsgi; /* default test_application:application */
     const char *ready;
     const char *mount;
-    int workers;    /* default 2 */
-    int queue;      /* default 100 */
-    int request_ms; /* default 10000 */
+    int workers;      /* default 2 */
+    int queue;        /* default 100 */
+    int request_ms;   /* default 10000 */
+    int workers_most; /* default: workers */
+    int max_requests;
+    int memory_mib;
+    int idle_ms; /* default 30000 */
+    struct text *warm;
+    int warm_count;
 };
 
 /* Makes the generation and starts the zygote; the result of the start: MESSAGE_READY or

@@ -18,6 +18,7 @@ enum {
     POLL_MS = 1,
     CHECK_MS = 1000,
     LOOKS_PER_TURN = 4,
+    HURRY_MS = 20,  /* a row that stands so long wants more workers */
     HOPE_MS = 5000, /* requests wait that long for an application that starts again */
 };
 
@@ -191,6 +192,20 @@ static void tell_gauges(struct bridge *bridge, size_t queued)
     bridge->told_busy = busy;
 }
 
+/* While requests wait, the zygote is asked again and again to look whether it should fork. */
+static void ask_for_workers(struct bridge *bridge, size_t queued)
+{
+    int64_t now_ms = loop_now_ms(bridge->loop);
+    if (queued == 0 || bridge->app->workers >= bridge->app->workers_most) {
+        bridge->row_since_ms = 0;
+    } else if (bridge->row_since_ms == 0) {
+        bridge->row_since_ms = now_ms;
+    } else if (now_ms - bridge->row_since_ms > HURRY_MS) {
+        bridge->row_since_ms = now_ms;
+        bridge_ring_control(bridge);
+    }
+}
+
 static int64_t run_hook(struct loop_hook *hook)
 {
     struct bridge *bridge = list_entry(hook, struct bridge, hook);
@@ -219,6 +234,7 @@ static int64_t run_hook(struct loop_hook *hook)
             break;
         atomic_store(&edge->sleeping, 0);
     }
+    ask_for_workers(bridge, queued);
     if (has_sent)
         return 0; /* the answers are sent by tasks of the next turn */
     return queued > 0 || bridge->has_unsent_file ? POLL_MS : -1;

@@ -64,7 +64,8 @@ struct bridge {
     size_t waiting_count;
     size_t waiting_limit;
     bool has_unsent_file;
-    int64_t told_queue; /* our part of the gauges now */
+    int64_t row_since_ms; /* requests have waited for a worker since; 0: none does */
+    int64_t told_queue;   /* our part of the gauges now */
     int64_t told_busy;
     struct loop_hook hook;
     struct loop_watch bell;

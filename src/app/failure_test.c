@@ -57,9 +57,9 @@ TEST(app_worker_that_dies_costs_one_request)
         FREE char *twice = app_fixture_get(&fixture, "/dies");
         CHECK(strstr(twice, " 502 ") != NULL, "but only once: %s", twice);
         int64_t until_ms = clock_now_ms() + 3000;
-        while (strstr(fixture.workers, "\"restarts\": 2") == NULL && clock_now_ms() < until_ms)
+        while (strstr(fixture.workers, "\"restarts\":2") == NULL && clock_now_ms() < until_ms)
             app_fixture_message(&fixture, MESSAGE_WORKERS, 50);
-        CHECK(strstr(fixture.workers, "\"restarts\": 2") != NULL, "status hears of it: %s",
+        CHECK(strstr(fixture.workers, "\"restarts\":2") != NULL, "status hears of it: %s",
               fixture.workers);
     }
     app_fixture_stop(&fixture);

@@ -32,9 +32,10 @@
 enum {
     SLOTS_MIN = 32,
     ASGI_SLOTS = SEGMENT_SLOTS_LIMIT,
+    SPARE_LIMIT = 8,
     NAME_LIMIT = 32,
     KEEP_LIMIT = 1200,
-    DATABASE_URL_LIMIT = 4096
+    DATABASE_URL_LIMIT = 4096,
 };
 
 static bool is_here(const struct generation *generation, const struct site_app *app)
@@ -88,19 +89,24 @@ size_t app_edge_count(const struct generation *generation)
     return count < SEGMENT_EDGES_LIMIT ? count : SEGMENT_EDGES_LIMIT;
 }
 
+size_t app_worker_places(const struct site_app *app)
+{
+    size_t most = (size_t)app->workers_most, spare = 1 + most / 4;
+    return most + (spare < SPARE_LIMIT ? spare : SPARE_LIMIT);
+}
+
 /* ---- in the parent ---- */
 
 static enum err add_sockets(struct generation *generation, const struct site_app *app,
                             struct why *why)
 {
-    for (int64_t i = 0; i < app->workers_most; i++) {
+    for (size_t i = 0; i < app_worker_places(app); i++) {
         int ends[2];
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
             return fail(why, ERR_SYSTEM, "app '%.*s': cannot make a socket: %s", FMT(app->name),
                         strerror(errno));
-        generation_add_fd(generation, ends[0], "app.%.*s.file.%lld", FMT(app->name), (long long)i);
-        generation_add_fd(generation, ends[1], "interpreter.%.*s.worker.%lld", FMT(app->name),
-                          (long long)i);
+        generation_add_fd(generation, ends[0], "app.%.*s.file.%zu", FMT(app->name), i);
+        generation_add_fd(generation, ends[1], "interpreter.%.*s.worker.%zu", FMT(app->name), i);
         if (sys_set_nonblocking(ends[0], true) != OK)
             return fail(why, ERR_SYSTEM, "cannot set up a socket");
         int knock = app->kind == APP_ASGI ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
@@ -108,8 +114,7 @@ static enum err add_sockets(struct generation *generation, const struct site_app
             return fail(why, ERR_SYSTEM, "app '%.*s': cannot make an eventfd: %s", FMT(app->name),
                         strerror(errno));
         if (knock >= 0)
-            generation_add_fd(generation, knock, "app.%.*s.knock.%lld", FMT(app->name),
-                              (long long)i);
+            generation_add_fd(generation, knock, "app.%.*s.knock.%zu", FMT(app->name), i);
     }
     return OK;
 }
@@ -161,11 +166,11 @@ static enum err check_places(struct generation *generation, const struct site_ap
     if (!text_copy_to(app->python, python, sizeof(python)) ||
         !text_copy_to(app->root, root, sizeof(root)))
         return fail(why, ERR_LIMIT, "app '%.*s': a path is too long", FMT(app->name));
-    if (app->name.len > NAME_LIMIT || app->workers_most > SEGMENT_WORKERS_LIMIT)
+    if (app->name.len > NAME_LIMIT || app_worker_places(app) > SEGMENT_WORKERS_LIMIT)
         return fail(why, ERR_LIMIT,
                     "app '%.*s': its name may have %d letters, and it may have %d "
                     "workers",
-                    FMT(app->name), NAME_LIMIT, SEGMENT_WORKERS_LIMIT);
+                    FMT(app->name), NAME_LIMIT, SEGMENT_WORKERS_LIMIT - SPARE_LIMIT);
     if (app_extension_file().len == 0)
         return fail(why, ERR_UNSUPPORTED,
                     "app '%.*s': this trilith was built without Python; install python3-dev and "
@@ -195,7 +200,7 @@ static enum err prepare_app(struct generation *generation, const struct site_app
     enum err err = check_places(generation, app, why);
     if (err != OK)
         return err;
-    err = segment_create(edges, (size_t)app->workers_most, slots < SLOTS_MIN ? SLOTS_MIN : slots,
+    err = segment_create(edges, app_worker_places(app), slots < SLOTS_MIN ? SLOTS_MIN : slots,
                          &segment, why);
     if (err != OK)
         return fail_in(why, err, "app '%.*s'", FMT(app->name));
@@ -213,8 +218,7 @@ static enum err refuse_others(const struct generation *generation, struct why *w
         const struct site_app *app = &generation->site->apps[i];
         if (app->kind != APP_WSGI)
             return fail(why, ERR_UNSUPPORTED,
-                        "app '%.*s': only wsgi applications run in this version",
-                        FMT(app->name));
+                        "app '%.*s': only wsgi applications run in this version", FMT(app->name));
     }
     return OK;
 }
@@ -258,12 +262,12 @@ static void collect_fds(struct process *self, struct app_start *start, struct ke
     start->root = keep(kept, generation_fd(generation, "interpreter.%.*s.root", FMT(name)));
     for (size_t i = 0; i < start->edge_count; i++)
         bells[i] = keep(kept, generation_fd(generation, "app.%.*s.bell.%zu", FMT(name), i));
-    for (int64_t i = 0; i < start->app->workers_most; i++)
-        workers[i] = keep(kept, generation_fd(generation, "interpreter.%.*s.worker.%lld", FMT(name),
-                                              (long long)i));
-    for (int64_t i = 0; start->app->kind == APP_ASGI && i < start->app->workers_most; i++)
-        knocks[i] =
-            keep(kept, generation_fd(generation, "app.%.*s.knock.%lld", FMT(name), (long long)i));
+    for (size_t i = 0; i < app_worker_places(start->app); i++) {
+        workers[i] =
+            keep(kept, generation_fd(generation, "interpreter.%.*s.worker.%zu", FMT(name), i));
+        if (start->app->kind == APP_ASGI)
+            knocks[i] = keep(kept, generation_fd(generation, "app.%.*s.knock.%zu", FMT(name), i));
+    }
     start->bells = bells;
     start->workers = workers;
     start->knocks = knocks;
@@ -301,7 +305,7 @@ static enum err become_interpreter(struct process *self, const struct site_app *
     struct buffer pairs = buffer_of(4U << 20);
     char python[PATH_MAX], code[1024];
     int bundle = -1;
-    if (app->workers_most > SEGMENT_WORKERS_LIMIT ||
+    if (app_worker_places(app) > SEGMENT_WORKERS_LIMIT ||
         !text_copy_to(app->python, python, sizeof(python)))
         return fail(why, ERR_LIMIT, "too many workers, or a path that is too long");
     collect_fds(self, &start, &kept, bells, workers, knocks);

@@ -30,8 +30,9 @@ struct app_start {
     int root;
     int extension;
     const int *bells;   /* edge_count of them */
-    const int *workers; /* app->workers_most: sockets on which bodies come */
+    const int *workers; /* app_worker_places(app): sockets on which bodies come */
     const int *knocks;  /* as many: eventfds of ASGI workers; NULL for WSGI */
+    int64_t idle_ms;    /* a worker above the least ends when it was idle for so long; 0: 30 s */
 };
 
 void app_start_json(const struct app_start *start, struct buffer *out);
@@ -42,6 +43,10 @@ void app_start_code(int bundle, char *out, size_t size);
 /* The embedded files. */
 struct text app_bundle_file(void);
 struct text app_extension_file(void);
+
+/* Places in the table of workers: room for the most workers and for followers that start before
+ * those they replace have ended. */
+size_t app_worker_places(const struct site_app *app);
 
 /* Edge processes that this server's generation will have. */
 size_t app_edge_count(const struct generation *generation);

@@ -402,6 +402,12 @@ void segment_finish(struct segment *segment, size_t worker, size_t slot)
         word_change(segment, slot, word, SLOT_DONE);
 }
 
+bool segment_is_spent(const struct segment *segment, size_t worker)
+{
+    uint64_t limit = atomic_load_explicit(&segment->workers[worker].limit, memory_order_relaxed);
+    return limit != 0 && atomic_load(&segment->workers[worker].requests) == limit;
+}
+
 /* The place for a record of `bytes` payload, or of as much as fits; NULL: no room now. */
 static uint8_t *reserve(struct segment_slot *slot, size_t *bytes, bool whole_record,
                         uint64_t *position)
@@ -460,6 +466,21 @@ void segment_wait_room(struct segment_slot *slot, int64_t timeout_ms)
 }
 
 /* ---- zygote side ---- */
+
+size_t segment_queue(const struct segment *segment, int64_t *oldest_us)
+{
+    size_t count = 0;
+    int64_t now_us = clock_now_us(), oldest = now_us;
+    for (size_t slot = 0; slot < segment->slot_count; slot++) {
+        if (segment_state(segment, slot) != SLOT_QUEUED)
+            continue;
+        int64_t queued_us = segment->slots[slot].queued_us;
+        oldest = queued_us < oldest ? queued_us : oldest;
+        count++;
+    }
+    *oldest_us = now_us - oldest;
+    return count;
+}
 
 size_t segment_worker_lost(struct segment *segment, size_t worker,
                            size_t ready_edges[SEGMENT_EDGES_LIMIT])

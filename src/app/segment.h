@@ -167,6 +167,7 @@ struct segment_worker {
     _Atomic uint32_t busy_slot;       /* number + 1; 0: idle */
     _Atomic int64_t busy_since_us;
     _Atomic uint64_t requests;
+    _Atomic uint64_t limit; /* at so many requests it asks to be replaced; 0: never */
     /* asgi: a worker has many requests at a time and sleeps in its event loop */
     _Atomic uint32_t listens; /* asleep: write to its knock descriptor */
     _Atomic uint32_t load;    /* requests it has */
@@ -260,6 +261,9 @@ bool segment_must_ring(struct segment *segment, size_t edge);
 /* The worker is done with it. Then call segment_tell. */
 void segment_finish(struct segment *segment, size_t worker, size_t slot);
 
+/* The request finished last was the one that the worker's limit names: tell the zygote, once. */
+bool segment_is_spent(const struct segment *segment, size_t worker);
+
 /* Appends a record to the answer: the bytes of data that fitted, at least 1 of a non-empty data, or
  * -1 when there is no room now. A whole_record is written whole or not at all. */
 ssize_t segment_put(struct segment_slot *slot, enum segment_record_kind kind, struct text data,
@@ -269,6 +273,9 @@ ssize_t segment_put(struct segment_slot *slot, enum segment_record_kind kind, st
 void segment_wait_room(struct segment_slot *slot, int64_t timeout_ms);
 
 /* ---- zygote side ---- */
+
+/* Requests that wait for a worker, and how long the oldest one has (microseconds; 0: none). */
+size_t segment_queue(const struct segment *segment, int64_t *oldest_us);
 
 /* All its RUNNING slots become FAILED; ready_edges gets the numbers of the edges to ring
  * (SEGMENT_EDGES_LIMIT at most). Returns how many. */

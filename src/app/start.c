@@ -14,7 +14,11 @@ extern const char app_bundle_start[], app_bundle_end[];
 extern const char app_extension_start[], app_extension_end[];
 extern const char app_python_version_start[], app_python_version_end[];
 
-enum { ENVIRONMENT_LIMIT = 1 << 20, SECRET_LIMIT = 64 * 1024 };
+enum {
+    ENVIRONMENT_LIMIT = 1 << 20,
+    SECRET_LIMIT = 64 * 1024,
+    IDLE_MS = 30000, /* long enough for the pauses of a visitor, short for those of the night */
+};
 
 struct text app_bundle_file(void)
 {
@@ -184,6 +188,18 @@ static void append_numbers(struct buffer *out, const char *name, const int *valu
     buffer_append(out, T("],"));
 }
 
+static void append_texts(struct buffer *out, const char *name, const struct text *values,
+                         size_t count)
+{
+    buffer_print(out, "\"%s\":[", name);
+    for (size_t i = 0; i < count; i++) {
+        buffer_append(out, i > 0 ? T(",\"") : T("\""));
+        buffer_append_json(out, values[i]);
+        buffer_append_byte(out, '"');
+    }
+    buffer_append(out, T("],"));
+}
+
 void app_start_json(const struct app_start *start, struct buffer *out)
 {
     const struct site_app *app = start->app;
@@ -205,6 +221,11 @@ void app_start_json(const struct app_start *start, struct buffer *out)
                             (size_t)(app_python_version_end - app_python_version_start)));
     append_string(out, "software", T("trilith/" TRILITH_VERSION));
     append_number(out, "workers", app->workers);
+    append_number(out, "workers_most", app->workers_most);
+    append_number(out, "max_requests", app->max_requests);
+    append_number(out, "jitter", app->jitter);
+    append_number(out, "memory", app->memory);
+    append_number(out, "idle_ms", start->idle_ms > 0 ? start->idle_ms : IDLE_MS);
     append_number(out, "request_ms", app->request_ms);
     append_number(out, "generation", (int64_t)start->generation);
     append_number(out, "channel", start->channel);
@@ -215,8 +236,9 @@ void app_start_json(const struct app_start *start, struct buffer *out)
     append_number(out, "extension", start->extension);
     append_numbers(out, "bells", start->bells, start->edge_count);
     append_numbers(out, "knocks", start->knocks,
-                   app->kind == APP_ASGI ? (size_t)app->workers_most : 0);
-    append_numbers(out, "file_sockets", start->workers, (size_t)app->workers_most);
+                   app->kind == APP_ASGI ? app_worker_places(app) : 0);
+    append_numbers(out, "file_sockets", start->workers, app_worker_places(app));
+    append_texts(out, "warm", app->warm, app->warm_count);
     buffer_print(out,
                  "\"messages\":{\"ready\":%d,\"failed\":%d,\"drain\":%d,\"stop\":%d,"
                  "\"workers\":%d,\"note\":%d}}",

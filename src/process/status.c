@@ -33,13 +33,21 @@ static json_t *tail_of(const struct log_tail *tail)
     return lines;
 }
 
-static json_t *workers_of(const struct slot *slot)
+/* What a role says of its workers: a list of them, or an object with "workers" and with facts about
+ * them all, which become facts of the process. */
+static void add_workers(json_t *process, const struct slot *slot)
 {
-    json_t *workers = slot->workers != NULL ? json_loads(slot->workers, 0, NULL) : NULL;
-    if (json_is_array(workers))
-        return workers;
-    json_decref(workers);
-    return json_array();
+    static const char *const facts[] = { "least", "most", "now", "trouble" };
+    json_t *said = slot->workers != NULL ? json_loads(slot->workers, 0, NULL) : NULL;
+    json_t *workers = json_is_object(said) ? json_object_get(said, "workers") : said;
+    json_object_set_new(process, "workers",
+                        json_is_array(workers) ? json_incref(workers) : json_array());
+    for (size_t i = 0; json_is_object(said) && i < COUNT(facts); i++) {
+        json_t *fact = json_object_get(said, facts[i]);
+        if (json_is_integer(fact) || json_is_string(fact))
+            json_object_set(process, facts[i], fact);
+    }
+    json_decref(said);
 }
 
 static json_t *metrics_of(const struct parent *parent)
@@ -67,7 +75,7 @@ static json_t *process_of(const struct parent *parent, const struct slot *slot)
                         slot->ended[0] != '\0' ? json_from(text_of(slot->ended)) : json_null());
     json_object_set_new(process, "note",
                         slot->note != NULL ? json_from(text_of(slot->note)) : json_string(""));
-    json_object_set_new(process, "workers", workers_of(slot));
+    add_workers(process, slot);
     json_object_set_new(process, "tail", tail_of(&parent->tails[slot->tail]));
     return process;
 }

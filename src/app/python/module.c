@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <malloc.h>
 #include <sys/prctl.h>
 
 PyMODINIT_FUNC PyInit__trilith(void);
@@ -18,7 +19,7 @@ static PyObject *module_map(PyObject *module, PyObject *arguments)
     int fd;
     PyObject *bells;
     struct why why;
-    if (!PyArg_ParseTuple(arguments, "iO!", &fd, &PyList_Type, &bells))
+    if (!PyArg_ParseTuple(arguments, "iO!|i", &fd, &PyList_Type, &bells, &worker.control))
         return NULL;
     segment_unmap(&worker.segment);
     if (segment_map(fd, &worker.segment, &why) != OK) {
@@ -46,13 +47,15 @@ static struct segment_worker *entry_of(PyObject *number, size_t *index)
     return &worker.segment.workers[*index];
 }
 
-/* begin(index, pid): in the zygote right after the fork: the entry is this worker's. */
+/* begin(index, pid, limit): in the zygote right after the fork: the entry is this worker's; at so
+ * many requests it rings the zygote (0: never). */
 static PyObject *module_begin(PyObject *module, PyObject *arguments)
 {
     PyObject *number;
     int pid;
+    unsigned long long limit = 0;
     size_t index;
-    if (!PyArg_ParseTuple(arguments, "Oi", &number, &pid))
+    if (!PyArg_ParseTuple(arguments, "Oi|K", &number, &pid, &limit))
         return NULL;
     struct segment_worker *entry = entry_of(number, &index);
     if (entry == NULL)
@@ -60,6 +63,7 @@ static PyObject *module_begin(PyObject *module, PyObject *arguments)
     atomic_store(&entry->retire, 0);
     atomic_store(&entry->sleeping, 0);
     atomic_store(&entry->requests, 0);
+    atomic_store(&entry->limit, limit);
     atomic_store(&entry->pid, pid);
     Py_RETURN_NONE;
 }
@@ -121,6 +125,21 @@ static PyObject *module_info(PyObject *module, PyObject *number)
                          is_overdue ? Py_True : Py_False);
 }
 
+/* queue() -> (requests that wait for a worker, milliseconds of the oldest) */
+static PyObject *module_queue(PyObject *module, PyObject *nothing)
+{
+    int64_t oldest_us = 0;
+    size_t count = worker.segment.base != NULL ? segment_queue(&worker.segment, &oldest_us) : 0;
+    return Py_BuildValue("nL", (Py_ssize_t)count, (long long)(oldest_us / 1000));
+}
+
+/* trim(): gives memory that nothing uses back to the kernel, so that forks do not share it. */
+static PyObject *module_trim(PyObject *module, PyObject *nothing)
+{
+    malloc_trim(0);
+    Py_RETURN_NONE;
+}
+
 /* is_overdue(): the edge gave up the request that this worker is in. */
 static PyObject *module_is_overdue(PyObject *module, PyObject *nothing)
 {
@@ -167,8 +186,10 @@ static PyObject *module_title(PyObject *module, PyObject *title)
 }
 
 static PyMethodDef methods[] = {
-    { "map", module_map, METH_VARARGS, "map(segment_fd, bells)" },
-    { "begin", module_begin, METH_VARARGS, "begin(index, pid)" },
+    { "map", module_map, METH_VARARGS, "map(segment_fd, bells, control)" },
+    { "begin", module_begin, METH_VARARGS, "begin(index, pid, limit)" },
+    { "queue", module_queue, METH_NOARGS, "queue() -> (waiting, oldest_ms)" },
+    { "trim", module_trim, METH_NOARGS, "trim()" },
     { "become", module_become, METH_VARARGS, "become(index, file_socket)" },
     { "retire", module_retire, METH_O, "retire(index)" },
     { "lost", module_lost, METH_O, "lost(index)" },

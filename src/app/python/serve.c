@@ -17,13 +17,20 @@ enum {
     SLOW_TAIL_US = 1000, /* longer work behind the last byte is not waited for by the client */
 };
 
-struct worker worker = { .file_socket = -1 };
+struct worker worker = { .file_socket = -1, .control = -1 };
 
 void worker_ring(size_t edge)
 {
     uint64_t one = 1;
     if (edge < worker.bell_count && segment_must_ring(&worker.segment, edge))
         (void)!sys_write(worker.bells[edge], &one, sizeof(one));
+}
+
+void worker_ask_follower(void)
+{
+    uint64_t one = 1;
+    if (segment_is_spent(&worker.segment, worker.index) && worker.control >= 0)
+        (void)!sys_write(worker.control, &one, sizeof(one));
 }
 
 /* ---- the application's result ---- */
@@ -233,6 +240,7 @@ static void run_and_finish(const struct application *application, size_t slot)
     watch_tail(now_us);
     segment_tell(&worker.segment, slot);
     worker.answer.slot = NULL;
+    worker_ask_follower();
 }
 
 PyObject *worker_serve(PyObject *module, PyObject *arguments)

@@ -41,7 +41,7 @@ def main():
     application = None
     try:
         _trilith.title(f"trilith: app/{NAME}")
-        _trilith.map(CONFIG["segment"], CONFIG["bells"])
+        _trilith.map(CONFIG["segment"], CONFIG["bells"], CONFIG["control"])
         enter_root()
         PARENT.send("note", f"importing {CONFIG['wsgi']}")
         if not CONFIG.get("spawn"):

@@ -1,6 +1,8 @@
 """The application of app_test.c: one path per behaviour. `checked` is it under wsgiref.validate."""
 import os
+import random
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -274,6 +276,23 @@ def slow_close(environ, start_response):
         def close(self):
             time.sleep(0.3)
     return Result([b"fast"])
+
+
+held = []
+
+
+def grows(environ, start_response):
+    """A leak: so many MiB that are never given back; then it works on for the seconds named."""
+    size, _, seconds = environ["QUERY_STRING"].partition("&")
+    held.append(bytes(1) * (int(size) << 20))
+    block = bytearray(held[-1])  # written to, so that it is really there
+    held.append(block)
+    time.sleep(float(seconds or 0))
+    return text(start_response, str(os.getpid()))
+
+
+def chance(environ, start_response):
+    return text(start_response, f"{random.random()} {ssl.RAND_bytes(8).hex()}")
 
 
 PATHS = {"/" + name: value for name, value in list(globals().items()) if callable(value)}

@@ -41,6 +41,7 @@ struct worker {
     int bells[SEGMENT_EDGES_LIMIT];
     size_t bell_count;
     size_t index;
+    int control;     /* eventfd of the zygote; -1: none */
     int file_socket; /* descriptors of large bodies come here; -1: none */
     bool is_stray;   /* a child that the application forked: it must not answer */
     struct answer answer;
@@ -90,6 +91,8 @@ void input_detach(PyObject *input);
 /* ---- serve.c ---- */
 
 void worker_ring(size_t edge);
+/* After segment_finish: asks the zygote for a follower when this worker's limit is reached. */
+void worker_ask_follower(void);
 PyObject *worker_serve(PyObject *module, PyObject *arguments);
 
 #endif
