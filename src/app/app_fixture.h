@@ -45,6 +45,9 @@ struct app_options {
     int idle_ms; /* default 30000 */
     struct text *warm;
     int warm_count;
+    int threads;  /* default 1 */
+    int slow_ms;  /* default 0 */
+    int grace_ms; /* default 500 */
 };
 
 /* Makes the generation and starts the zygote; the result of the start: MESSAGE_READY or

@@ -194,14 +194,16 @@ static enum err prepare_app(struct generation *generation, const struct site_app
 {
     int segment;
     size_t edges = app_edge_count(generation);
-    /* a WSGI worker has one request at a time, an ASGI worker as many as there are; pages of the
-     * shared memory come with their use */
-    size_t slots = app->kind == APP_ASGI ? ASGI_SLOTS : 2 * (size_t)app->workers_most;
+    size_t threads = app->kind == APP_WSGI ? (size_t)app->threads : 1;
+    /* an ASGI worker has as many requests at a time as there are; pages of the shared memory come
+     * with their use */
+    size_t slots = app->kind == APP_ASGI ? ASGI_SLOTS : 2 * (size_t)app->workers_most * threads;
     enum err err = check_places(generation, app, why);
     if (err != OK)
         return err;
-    err = segment_create(edges, app_worker_places(app), slots < SLOTS_MIN ? SLOTS_MIN : slots,
-                         &segment, why);
+    slots = slots < SLOTS_MIN ? SLOTS_MIN : slots;
+    err = segment_create(edges, app_worker_places(app), threads,
+                         slots < SEGMENT_SLOTS_LIMIT ? slots : SEGMENT_SLOTS_LIMIT, &segment, why);
     if (err != OK)
         return fail_in(why, err, "app '%.*s'", FMT(app->name));
     generation_add_fd(generation, segment, "app.%.*s.segment", FMT(app->name));

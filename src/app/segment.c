@@ -2,7 +2,7 @@
  * Shared memory between edges and workers; the states are drawn in segment.h. Every change of a
  * slot's owner is one compare-and-swap on its word:
  *
- *   bits 0-7 state, 8-23 worker, 24-63 ticket (a serial number that also orders the queue)
+ *   bits 0-7 state, 8-23 lane, 24-63 ticket (a serial number that also orders the queue)
  *
  * The ticket in the word makes a late hand of an old request miss: its compare fails.
  */
@@ -21,13 +21,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAGIC = 0x74726c41, VERSION = 2, TICKET_BITS = 40 };
+enum { MAGIC = 0x74726c41, VERSION = 3, TICKET_BITS = 40 };
 
 struct segment_shared {
     uint32_t magic;
     uint32_t version;
     uint32_t edge_count;
     uint32_t worker_count;
+    uint32_t lane_count;
     uint32_t slots_per_edge;
     _Alignas(64) _Atomic uint64_t ticket;
 };
@@ -43,6 +44,21 @@ struct text segment_key_name(enum segment_key key)
     return text_of(key < KEY_COUNT ? key_names[key] : "");
 }
 
+bool segment_table_next(struct text *rest, struct segment_entry *entry, struct text *name,
+                        struct text *value)
+{
+    if (rest->len < sizeof(*entry))
+        return false;
+    memcpy(entry, rest->data, sizeof(*entry));
+    struct text left = text_skip(*rest, sizeof(*entry));
+    if (entry->name_bytes > left.len || entry->value_bytes > left.len - entry->name_bytes)
+        return false;
+    *name = text_part(left, 0, entry->name_bytes);
+    *value = text_part(left, entry->name_bytes, entry->value_bytes);
+    *rest = text_skip(left, (size_t)entry->name_bytes + entry->value_bytes);
+    return true;
+}
+
 /* ---- layout ---- */
 
 static size_t round_up(size_t size, size_t unit)
@@ -50,11 +66,13 @@ static size_t round_up(size_t size, size_t unit)
     return (size + unit - 1) / unit * unit;
 }
 
-static bool are_counts_valid(size_t edges, size_t workers, size_t slots_per_edge)
+static bool are_counts_valid(const struct segment *counts)
 {
+    size_t edges = counts->edge_count, workers = counts->worker_count, lanes = counts->lane_count;
     return edges >= 1 && edges <= SEGMENT_EDGES_LIMIT && workers >= 1 &&
-           workers <= SEGMENT_WORKERS_LIMIT && slots_per_edge >= 1 &&
-           slots_per_edge <= SEGMENT_SLOTS_LIMIT;
+           workers <= SEGMENT_WORKERS_LIMIT && lanes >= workers &&
+           lanes <= workers * SEGMENT_THREADS_LIMIT && lanes % workers == 0 &&
+           counts->slots_per_edge >= 1 && counts->slots_per_edge <= SEGMENT_SLOTS_LIMIT;
 }
 
 /* Sets the places of the parts for a base (which may be NULL to measure) and returns the size. */
@@ -62,7 +80,8 @@ static size_t lay_out(struct segment *segment, uint8_t *base)
 {
     size_t slots = segment->edge_count * segment->slots_per_edge;
     size_t workers_at = round_up(sizeof(struct segment_shared), 64);
-    size_t edges_at = workers_at + segment->worker_count * sizeof(struct segment_worker);
+    size_t lanes_at = workers_at + segment->worker_count * sizeof(struct segment_worker);
+    size_t edges_at = lanes_at + segment->lane_count * sizeof(struct segment_lane);
     size_t words_at = edges_at + segment->edge_count * sizeof(struct segment_edge);
     size_t slots_at = round_up(words_at + slots * sizeof(uint64_t), 4096);
     segment->slot_count = slots;
@@ -72,25 +91,28 @@ static size_t lay_out(struct segment *segment, uint8_t *base)
         return segment->size;
     segment->shared = (struct segment_shared *)base;
     segment->workers = (struct segment_worker *)(base + workers_at);
+    segment->lanes = (struct segment_lane *)(base + lanes_at);
     segment->edges = (struct segment_edge *)(base + edges_at);
     segment->words = (_Atomic uint64_t *)(base + words_at);
     segment->slots = (struct segment_slot *)(base + slots_at);
     return segment->size;
 }
 
-enum err segment_create(size_t edges, size_t workers, size_t slots_per_edge, int *fd_out,
-                        struct why *why)
+enum err segment_create(size_t edges, size_t workers, size_t threads, size_t slots_per_edge,
+                        int *fd_out, struct why *why)
 {
-    if (!are_counts_valid(edges, workers, slots_per_edge))
-        return fail(why, ERR_RANGE, "%zu edges, %zu workers, %zu slots are too many", edges,
-                    workers, slots_per_edge);
     struct segment segment = { .edge_count = edges,
                                .worker_count = workers,
+                               .lane_count = workers * threads,
                                .slots_per_edge = slots_per_edge };
+    if (!are_counts_valid(&segment))
+        return fail(why, ERR_RANGE, "%zu edges, %zu workers, %zu threads, %zu slots are too many",
+                    edges, workers, threads, slots_per_edge);
     struct segment_shared shared = { .magic = MAGIC,
                                      .version = VERSION,
                                      .edge_count = (uint32_t)edges,
                                      .worker_count = (uint32_t)workers,
+                                     .lane_count = (uint32_t)segment.lane_count,
                                      .slots_per_edge = (uint32_t)slots_per_edge };
     int fd = memfd_create("trilith-app", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0 || ftruncate(fd, (off_t)lay_out(&segment, NULL)) != 0 ||
@@ -113,9 +135,9 @@ enum err segment_map(int fd, struct segment *segment, struct why *why)
         return fail(why, ERR_SYSTEM, "cannot read shared memory: %s", strerror(errno));
     struct segment view = { .edge_count = shared.edge_count,
                             .worker_count = shared.worker_count,
+                            .lane_count = shared.lane_count,
                             .slots_per_edge = shared.slots_per_edge };
-    if (shared.magic != MAGIC || shared.version != VERSION ||
-        !are_counts_valid(view.edge_count, view.worker_count, view.slots_per_edge) ||
+    if (shared.magic != MAGIC || shared.version != VERSION || !are_counts_valid(&view) ||
         (off_t)lay_out(&view, NULL) != status.st_size)
         return fail(why, ERR_PROTOCOL, "this shared memory is not of this version of trilith");
     void *base = mmap(NULL, view.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -135,9 +157,9 @@ void segment_unmap(struct segment *segment)
 
 /* ---- words ---- */
 
-static uint64_t word_of(enum slot_state state, size_t worker, uint64_t ticket)
+static uint64_t word_of(enum slot_state state, size_t lane, uint64_t ticket)
 {
-    return (uint64_t)state | (uint64_t)worker << 8 | ticket << 24;
+    return (uint64_t)state | (uint64_t)lane << 8 | ticket << 24;
 }
 
 static enum slot_state word_state(uint64_t word)
@@ -145,7 +167,7 @@ static enum slot_state word_state(uint64_t word)
     return (enum slot_state)(word & 0xff);
 }
 
-static size_t word_worker(uint64_t word)
+static size_t word_lane(uint64_t word)
 {
     return word >> 8 & 0xffff;
 }
@@ -169,7 +191,7 @@ static uint64_t word_load(const struct segment *segment, size_t slot)
 /* From any word with that state to the same word with another state. */
 static bool word_change(struct segment *segment, size_t slot, uint64_t word, enum slot_state to)
 {
-    uint64_t next = word_of(to, word_worker(word), word_ticket(word));
+    uint64_t next = word_of(to, word_lane(word), word_ticket(word));
     return atomic_compare_exchange_strong(&segment->words[slot], &word, next);
 }
 
@@ -178,9 +200,21 @@ enum slot_state segment_state(const struct segment *segment, size_t slot)
     return word_state(word_load(segment, slot));
 }
 
+static size_t word_worker(const struct segment *segment, uint64_t word)
+{
+    size_t lane = word_lane(word);
+    return lane < segment->lane_count ? lane % segment->worker_count : SEGMENT_NO_WORKER;
+}
+
+size_t segment_slot_lane(const struct segment *segment, size_t slot)
+{
+    size_t lane = word_lane(word_load(segment, slot));
+    return lane < segment->lane_count ? lane : SEGMENT_NO_WORKER;
+}
+
 size_t segment_slot_worker(const struct segment *segment, size_t slot)
 {
-    return word_worker(word_load(segment, slot));
+    return word_worker(segment, word_load(segment, slot));
 }
 
 uint64_t segment_slot_ticket(const struct segment *segment, size_t slot)
@@ -260,22 +294,24 @@ bool segment_submit_again(struct segment *segment, size_t slot)
 
 void segment_wake_worker(struct segment *segment, size_t worker)
 {
-    atomic_store(&segment->workers[worker].sleeping, 0);
-    futex(&segment->workers[worker].sleeping, FUTEX_WAKE, 1, 0);
+    for (size_t i = worker; i < segment->lane_count; i += segment->worker_count) {
+        atomic_store(&segment->lanes[i].sleeping, 0);
+        futex(&segment->lanes[i].sleeping, FUTEX_WAKE, 1, 0);
+    }
 }
 
 void segment_wake(struct segment *segment, size_t count)
 {
     atomic_thread_fence(memory_order_seq_cst); /* QUEUED is visible before the marks are read */
-    for (size_t i = 0; i < segment->worker_count && count > 0; i++) {
-        struct segment_worker *worker = &segment->workers[i];
+    for (size_t i = 0; i < segment->lane_count && count > 0; i++) {
+        struct segment_lane *lane = &segment->lanes[i];
         uint32_t asleep = 1;
-        if (atomic_load_explicit(&worker->sleeping, memory_order_relaxed) == 0 ||
-            !atomic_compare_exchange_strong(&worker->sleeping, &asleep, 0))
+        if (atomic_load_explicit(&lane->sleeping, memory_order_relaxed) == 0 ||
+            !atomic_compare_exchange_strong(&lane->sleeping, &asleep, 0))
             continue;
         /* nobody woken: it is just about to sleep and will see the mark, or it is dead; the next
          * one is woken too, because a lost wake-up costs more than a needless one */
-        if (futex(&worker->sleeping, FUTEX_WAKE, 1, 0) == 1)
+        if (futex(&lane->sleeping, FUTEX_WAKE, 1, 0) == 1)
             count--;
     }
 }
@@ -304,7 +340,7 @@ bool segment_release(struct segment *segment, size_t slot)
 bool segment_fail(struct segment *segment, size_t slot, size_t worker)
 {
     uint64_t word = word_load(segment, slot);
-    return word_state(word) == SLOT_RUNNING && word_worker(word) == worker &&
+    return word_state(word) == SLOT_RUNNING && word_worker(segment, word) == worker &&
            word_change(segment, slot, word, SLOT_FAILED);
 }
 
@@ -318,7 +354,7 @@ void segment_took(struct segment_slot *slot, uint64_t taken)
 
 /* ---- worker side ---- */
 
-bool segment_claim(struct segment *segment, size_t worker, size_t *slot_out)
+bool segment_claim(struct segment *segment, size_t lane, size_t *slot_out)
 {
     for (;;) {
         size_t best = segment->slot_count;
@@ -334,14 +370,11 @@ bool segment_claim(struct segment *segment, size_t worker, size_t *slot_out)
         }
         if (best == segment->slot_count)
             return false;
-        uint64_t mine = word_of(SLOT_RUNNING, worker, word_ticket(best_word));
+        uint64_t mine = word_of(SLOT_RUNNING, lane, word_ticket(best_word));
         if (!atomic_compare_exchange_strong(&segment->words[best], &best_word, mine))
             continue;
-        struct segment_worker *self = &segment->workers[worker];
-        int64_t now_us = clock_now_us();
-        atomic_store_explicit(&segment->slots[best].started_us, now_us, memory_order_relaxed);
-        atomic_store_explicit(&self->busy_since_us, now_us, memory_order_relaxed);
-        atomic_store_explicit(&self->busy_slot, (uint32_t)best + 1, memory_order_relaxed);
+        atomic_store_explicit(&segment->slots[best].started_us, clock_now_us(),
+                              memory_order_relaxed);
         *slot_out = best;
         return true;
     }
@@ -367,12 +400,13 @@ static bool is_anything_queued(const struct segment *segment)
     return false;
 }
 
-void segment_wait(struct segment *segment, size_t worker, int64_t timeout_ms)
+void segment_wait(struct segment *segment, size_t lane, int64_t timeout_ms)
 {
-    struct segment_worker *self = &segment->workers[worker];
+    struct segment_lane *self = &segment->lanes[lane];
+    const struct segment_worker *worker = &segment->workers[lane % segment->worker_count];
     atomic_store(&self->sleeping, 1);
     /* looked at after the mark is set: whoever queues later sees the mark and wakes us */
-    if (!is_anything_queued(segment) && atomic_load(&self->retire) == 0)
+    if (!is_anything_queued(segment) && atomic_load(&worker->retire) == 0)
         futex(&self->sleeping, FUTEX_WAIT, 1, timeout_ms);
     atomic_store(&self->sleeping, 0);
 }
@@ -391,14 +425,13 @@ bool segment_tell(struct segment *segment, size_t slot)
     return atomic_load(&segment->edges[edge].sleeping) != 0;
 }
 
-void segment_finish(struct segment *segment, size_t worker, size_t slot)
+void segment_finish(struct segment *segment, size_t lane, size_t slot)
 {
-    struct segment_worker *self = &segment->workers[worker];
+    struct segment_worker *self = &segment->workers[lane % segment->worker_count];
     uint64_t word = word_load(segment, slot);
     atomic_store_explicit(&segment->slots[slot].finished_us, clock_now_us(), memory_order_relaxed);
-    atomic_store_explicit(&self->busy_slot, 0, memory_order_relaxed);
-    atomic_store_explicit(&self->requests, atomic_load(&self->requests) + 1, memory_order_relaxed);
-    if (word_state(word) == SLOT_RUNNING && word_worker(word) == worker)
+    atomic_fetch_add_explicit(&self->requests, 1, memory_order_relaxed);
+    if (word_state(word) == SLOT_RUNNING && word_lane(word) == lane)
         word_change(segment, slot, word, SLOT_DONE);
 }
 
@@ -496,9 +529,11 @@ size_t segment_worker_lost(struct segment *segment, size_t worker,
     }
     struct segment_worker *lost = &segment->workers[worker];
     atomic_store(&lost->pid, 0);
-    atomic_store(&lost->sleeping, 0);
-    atomic_store(&lost->busy_slot, 0);
     atomic_store(&lost->listens, 0);
     atomic_store(&lost->load, 0);
+    for (size_t i = worker; i < segment->lane_count; i += segment->worker_count) {
+        atomic_store(&segment->lanes[i].sleeping, 0);
+        atomic_store(&segment->lanes[i].tid, 0);
+    }
     return count;
 }

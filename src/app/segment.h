@@ -15,6 +15,10 @@
  * also writes its number into the word, so at every instant it is known who has what, and a kill -9
  * anywhere leaves a state that the others understand. (docs/decisions/020-app-segment.md)
  *
+ * A worker has one lane per thread; a lane runs one request at a time (an event loop that runs many
+ * has one lane). Lane L belongs to worker L modulo the number of workers, so that lanes in their
+ * order go through all workers first; with one thread the numbers are the same.
+ *
  * Each edge process owns a fixed range of slots: it alone fills and frees them. Nothing a worker
  * writes is trusted by the edge: counts are copied out of the segment when it is mapped, answers
  * are read through app/response.h.
@@ -30,11 +34,12 @@
 enum {
     SEGMENT_EDGES_LIMIT = 64,
     SEGMENT_WORKERS_LIMIT = 512,
+    SEGMENT_THREADS_LIMIT = 64,
     SEGMENT_SLOTS_LIMIT = 1024,          /* per edge */
     SEGMENT_REQUEST_BYTES = 256 * 1024,  /* environ table and small body; pages come on use */
     SEGMENT_RESPONSE_BYTES = 256 * 1024, /* ring; a power of two */
     SEGMENT_BODY_IN_MEMORY = 64 * 1024,  /* larger bodies travel as a descriptor */
-    SEGMENT_NO_WORKER = 0xffff,
+    SEGMENT_NO_WORKER = 0xffff,          /* and no lane */
 };
 
 /* Environ keys that travel as a number and are ready-made strings in the worker. */
@@ -92,6 +97,10 @@ struct segment_entry {
     uint16_t name_bytes;
     uint32_t value_bytes;
 };
+
+/* The next entry of a table; false at its end, or where it is cut. */
+bool segment_table_next(struct text *rest, struct segment_entry *entry, struct text *name,
+                        struct text *value);
 
 /* The answer is a stream of records in the ring; each starts at a multiple of 8 and never wraps. */
 enum segment_record_kind {
@@ -162,18 +171,21 @@ struct segment_slot {
 
 struct segment_worker {
     _Alignas(64) _Atomic int32_t pid; /* 0: nobody */
-    _Atomic uint32_t sleeping;        /* futex: 1 while it waits for a request */
     _Atomic uint32_t retire;          /* finish what you have, then exit */
-    _Atomic uint32_t busy_slot;       /* number + 1; 0: idle */
-    _Atomic int64_t busy_since_us;
     _Atomic uint64_t requests;
-    _Atomic uint64_t limit; /* at so many requests it asks to be replaced; 0: never */
+    _Atomic uint64_t limit;      /* at so many requests it asks to be replaced; 0: never */
+    _Atomic uint64_t exceptions; /* that came out of the application, since the worker began */
     /* asgi: a worker has many requests at a time and sleeps in its event loop */
     _Atomic uint32_t listens; /* asleep: write to its knock descriptor */
     _Atomic uint32_t load;    /* requests it has */
     _Atomic uint32_t notices; /* changes with each notice in one of its slots */
     _Atomic int64_t turned_us;
     _Atomic int64_t knocked_us; /* when it was told to look, while it was asleep */
+};
+
+struct segment_lane {
+    _Alignas(64) _Atomic uint32_t sleeping; /* futex: 1 while it waits for a request */
+    _Atomic int32_t tid;                    /* its thread; 0: not known */
 };
 
 enum { SEGMENT_READY_WORDS = SEGMENT_SLOTS_LIMIT / 64 };
@@ -191,10 +203,12 @@ struct segment {
     size_t size;
     size_t edge_count;
     size_t worker_count;
+    size_t lane_count; /* workers by threads */
     size_t slots_per_edge;
     size_t slot_count;
     struct segment_shared *shared;
     struct segment_worker *workers;
+    struct segment_lane *lanes;
     struct segment_edge *edges;
     _Atomic uint64_t *words;
     struct segment_slot *slots;
@@ -203,15 +217,16 @@ struct segment {
 /* ---- both sides ---- */
 
 /* A sealed memfd of the right size: no worker can shrink it under the edge. */
-MUST_CHECK enum err segment_create(size_t edges, size_t workers, size_t slots_per_edge, int *fd_out,
-                                   struct why *why);
+MUST_CHECK enum err segment_create(size_t edges, size_t workers, size_t threads,
+                                   size_t slots_per_edge, int *fd_out, struct why *why);
 
 /* Maps it. fd is not kept. */
 MUST_CHECK enum err segment_map(int fd, struct segment *segment, struct why *why);
 void segment_unmap(struct segment *segment); /* accepts an unmapped one */
 
 enum slot_state segment_state(const struct segment *segment, size_t slot);
-/* The worker in a RUNNING, DONE or FAILED word; SEGMENT_NO_WORKER else. */
+/* The lane in a RUNNING, DONE or FAILED word, and its worker; SEGMENT_NO_WORKER else. */
+size_t segment_slot_lane(const struct segment *segment, size_t slot);
 size_t segment_slot_worker(const struct segment *segment, size_t slot);
 uint64_t segment_slot_ticket(const struct segment *segment, size_t slot);
 
@@ -226,7 +241,7 @@ void segment_submit(struct segment *segment, size_t slot);
 /* A FAILED slot becomes QUEUED again, or stays. */
 bool segment_submit_again(struct segment *segment, size_t slot);
 
-/* Wakes up to count sleeping workers. */
+/* Wakes up to count sleeping lanes. */
 void segment_wake(struct segment *segment, size_t count);
 
 /* True: was QUEUED and is FREE now. False: a worker has it; it is told to stop. */
@@ -243,14 +258,14 @@ void segment_took(struct segment_slot *slot, uint64_t taken);
 
 /* ---- worker side ---- */
 
-/* The oldest waiting request is now this worker's. */
-bool segment_claim(struct segment *segment, size_t worker, size_t *slot_out);
+/* The oldest waiting request is now this lane's. */
+bool segment_claim(struct segment *segment, size_t lane, size_t *slot_out);
 
 /* One slot, if it is QUEUED, is now this worker's. */
 bool segment_claim_slot(struct segment *segment, size_t worker, size_t slot);
 
 /* Sleeps until there may be a request, at most timeout_ms. */
-void segment_wait(struct segment *segment, size_t worker, int64_t timeout_ms);
+void segment_wait(struct segment *segment, size_t lane, int64_t timeout_ms);
 
 /* Ready for the edge to look at; true when its bell must be rung. The bell need not be rung if the
  * very next thing the worker does is to claim another slot of the same edge: that edge polls every
@@ -258,8 +273,8 @@ void segment_wait(struct segment *segment, size_t worker, int64_t timeout_ms);
 bool segment_tell(struct segment *segment, size_t slot);
 bool segment_must_ring(struct segment *segment, size_t edge);
 
-/* The worker is done with it. Then call segment_tell. */
-void segment_finish(struct segment *segment, size_t worker, size_t slot);
+/* The lane is done with it. Then call segment_tell. */
+void segment_finish(struct segment *segment, size_t lane, size_t slot);
 
 /* The request finished last was the one that the worker's limit names: tell the zygote, once. */
 bool segment_is_spent(const struct segment *segment, size_t worker);
@@ -282,7 +297,7 @@ size_t segment_queue(const struct segment *segment, int64_t *oldest_us);
 size_t segment_worker_lost(struct segment *segment, size_t worker,
                            size_t ready_edges[SEGMENT_EDGES_LIMIT]);
 
-/* Wakes a worker so that it looks at its retire mark. */
+/* Wakes all lanes of a worker so that they look at its retire mark. */
 void segment_wake_worker(struct segment *segment, size_t worker);
 
 #endif

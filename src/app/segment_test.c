@@ -15,7 +15,7 @@ static struct segment segment_for_test(size_t edges, size_t workers, size_t slot
     struct segment segment = { 0 };
     struct why why = { "" };
     AUTO(fd_close) int fd = -1;
-    CHECK(segment_create(edges, workers, slots, &fd, &why) == OK, "%s", why.text);
+    CHECK(segment_create(edges, workers, 1, slots, &fd, &why) == OK, "%s", why.text);
     CHECK(segment_map(fd, &segment, &why) == OK, "%s", why.text);
     return segment;
 }
@@ -83,10 +83,11 @@ TEST(segment_refuses_what_is_not_one)
     struct segment segment = { 0 };
     struct why why;
     AUTO(fd_close) int fd = -1;
-    CHECK(segment_create(0, 1, 1, &fd, &why) == ERR_RANGE, "no edge");
-    CHECK(segment_create(1, 1, SEGMENT_SLOTS_LIMIT + 1, &fd, &why) == ERR_RANGE, "too many slots");
+    CHECK(segment_create(0, 1, 1, 1, &fd, &why) == ERR_RANGE, "no edge");
+    CHECK(segment_create(1, 1, 1, SEGMENT_SLOTS_LIMIT + 1, &fd, &why) == ERR_RANGE,
+          "too many slots");
     CHECK(segment_map(-1, &segment, &why) != OK, "no descriptor");
-    REQUIRE(segment_create(1, 1, 1, &fd, &why) == OK, "%s", why.text);
+    REQUIRE(segment_create(1, 1, 1, 1, &fd, &why) == OK, "%s", why.text);
     CHECK(ftruncate(fd, 10) != 0, "a worker cannot shrink it");
     uint32_t many = 64;
     CHECK(sys_pwrite(fd, &many, sizeof(many), 8) == 4, "a count is changed");

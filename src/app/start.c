@@ -226,7 +226,10 @@ void app_start_json(const struct app_start *start, struct buffer *out)
     append_number(out, "jitter", app->jitter);
     append_number(out, "memory", app->memory);
     append_number(out, "idle_ms", start->idle_ms > 0 ? start->idle_ms : IDLE_MS);
+    append_number(out, "threads", app->threads);
+    append_number(out, "slow_ms", app->slow_ms);
     append_number(out, "request_ms", app->request_ms);
+    append_number(out, "grace_ms", app->grace_ms);
     append_number(out, "generation", (int64_t)start->generation);
     append_number(out, "channel", start->channel);
     append_number(out, "lifeline", start->lifeline);

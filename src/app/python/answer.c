@@ -13,13 +13,14 @@ enum { HEADER_COUNT_LIMIT = 256, WAIT_MS = 1000 };
 
 /* ---- head ---- */
 
-void answer_begin(size_t slot)
+void answer_begin(struct answer *answer, size_t slot)
 {
-    struct answer *answer = &worker.answer;
     char *head = answer->head;
     size_t capacity = answer->head_capacity;
     struct segment_slot *at = &worker.segment.slots[slot];
+    uint64_t serial = answer->serial + 1;
     *answer = (struct answer){ .slot = at,
+                               .serial = serial,
                                .number = slot,
                                .is_head_request = at->is_head != 0,
                                .length = -1,
@@ -28,9 +29,8 @@ void answer_begin(size_t slot)
                                .head_len = sizeof(struct segment_head) };
 }
 
-static int head_append(const void *data, size_t len)
+static int head_append(struct answer *answer, const void *data, size_t len)
 {
-    struct answer *answer = &worker.answer;
     if (answer->head_len + len > SEGMENT_HEAD_LIMIT) {
         PyErr_Format(PyExc_ValueError, "the response headers are larger than %d bytes",
                      SEGMENT_HEAD_LIMIT);
@@ -108,9 +108,8 @@ static bool is_hop_by_hop(struct text name)
     return false;
 }
 
-static int take_header(PyObject *header)
+static int take_header(struct answer *answer, PyObject *header)
 {
-    struct answer *answer = &worker.answer;
     struct text name, value;
     if (!PyTuple_Check(header) || PyTuple_GET_SIZE(header) != 2) {
         PyErr_Format(PyExc_TypeError, "a header must be a tuple of two str, not %R", header);
@@ -143,12 +142,13 @@ static int take_header(PyObject *header)
     }
     uint32_t bytes[2] = { (uint32_t)name.len, (uint32_t)value.len };
     answer->header_count++;
-    if (head_append(bytes, sizeof(bytes)) < 0 || head_append(name.data, name.len) < 0)
+    if (head_append(answer, bytes, sizeof(bytes)) < 0 ||
+        head_append(answer, name.data, name.len) < 0)
         return -1;
-    return head_append(value.data, value.len);
+    return head_append(answer, value.data, value.len);
 }
 
-static int take_status(PyObject *status)
+static int take_status(struct answer *answer, PyObject *status)
 {
     struct text text;
     uint64_t code = 0;
@@ -160,23 +160,22 @@ static int take_status(PyObject *status)
         PyErr_Format(PyExc_ValueError, "not a valid status, wanted like '200 OK': %R", status);
         return -1;
     }
-    worker.answer.status = (uint32_t)code;
+    answer->status = (uint32_t)code;
     return 0;
 }
 
-static int take_head(PyObject *status, PyObject *headers)
+static int take_head(struct answer *answer, PyObject *status, PyObject *headers)
 {
-    struct answer *answer = &worker.answer;
     answer->head_len = sizeof(struct segment_head);
     answer->header_count = 0;
     answer->length = -1;
     if (answer->head_capacity < sizeof(struct segment_head)) {
         answer->head_len = 0;
         struct segment_head room = { 0 };
-        if (head_append(&room, sizeof(room)) < 0)
+        if (head_append(answer, &room, sizeof(room)) < 0)
             return -1;
     }
-    if (take_status(status) < 0)
+    if (take_status(answer, status) < 0)
         return -1;
     if (!PyList_Check(headers)) {
         PyErr_Format(PyExc_TypeError, "the headers must be a list, not %.100s",
@@ -188,7 +187,7 @@ static int take_head(PyObject *status, PyObject *headers)
         return -1;
     }
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(headers); i++) {
-        if (take_header(PyList_GET_ITEM(headers, i)) < 0)
+        if (take_header(answer, PyList_GET_ITEM(headers, i)) < 0)
             return -1;
     }
     answer->has_no_body = answer->is_head_request || answer->status == 204 || answer->status == 304;
@@ -201,12 +200,13 @@ static int take_head(PyObject *status, PyObject *headers)
 struct start_response {
     PyObject_HEAD;
     vectorcallfunc vectorcall;
-    bool is_live;
+    struct answer *answer; /* NULL: its request is over */
 };
 
 static PyObject *write_call(PyObject *self, PyObject *data)
 {
-    if (!((struct start_response *)self)->is_live) {
+    struct answer *answer = ((struct start_response *)self)->answer;
+    if (answer == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "write() was called after the end of its request");
         return NULL;
     }
@@ -215,9 +215,9 @@ static PyObject *write_call(PyObject *self, PyObject *data)
         return NULL;
     }
     struct text bytes = text_from(PyBytes_AS_STRING(data), (size_t)PyBytes_GET_SIZE(data));
-    if (answer_send(bytes) < 0)
+    if (answer_send(answer, bytes) < 0)
         return NULL;
-    answer_flush();
+    answer_flush(answer);
     Py_RETURN_NONE;
 }
 
@@ -245,20 +245,21 @@ static PyObject *start_response_run(struct start_response *self, PyObject *statu
                                     PyObject *headers, PyObject *exc_info)
 {
     bool has_exc_info = exc_info != NULL && exc_info != Py_None;
-    if (!self->is_live) {
+    struct answer *answer = self->answer;
+    if (answer == NULL) {
         PyErr_SetString(PyExc_RuntimeError,
                         "start_response was called after the end of its request");
         return NULL;
     }
-    if (has_exc_info && worker.answer.is_head_sent)
+    if (has_exc_info && answer->is_head_sent)
         return raise_again(exc_info);
-    if (!has_exc_info && worker.answer.is_started) {
+    if (!has_exc_info && answer->is_started) {
         PyErr_SetString(PyExc_AssertionError,
                         "start_response was called a second time without exc_info");
         return NULL;
     }
-    if (take_head(status, headers) < 0) {
-        worker.answer.is_started = false;
+    if (take_head(answer, status, headers) < 0) {
+        answer->is_started = false;
         return NULL;
     }
     return PyCFunction_New(&write_method, (PyObject *)self);
@@ -312,42 +313,43 @@ PyTypeObject StartResponse_Type = {
     .tp_doc = "start_response(status, headers, exc_info=None) of PEP 3333",
 };
 
-PyObject *start_response_new(void)
+PyObject *start_response_new(struct answer *answer)
 {
     struct start_response *self = PyObject_New(struct start_response, &StartResponse_Type);
     if (self == NULL)
         return NULL;
     self->vectorcall = start_response_vectorcall;
-    self->is_live = true;
+    self->answer = answer;
     return (PyObject *)self;
 }
 
 void start_response_detach(PyObject *start_response)
 {
-    ((struct start_response *)start_response)->is_live = false;
+    ((struct start_response *)start_response)->answer = NULL;
 }
 
 /* ---- sending ---- */
 
-bool answer_is_cancelled(void)
+bool answer_is_cancelled(const struct answer *answer)
 {
-    return worker.is_stray || atomic_load_explicit(&worker.answer.slot->cancelled,
-                                                   memory_order_relaxed) != CANCEL_NONE;
+    return worker.is_stray || answer->slot == NULL ||
+           atomic_load_explicit(&answer->slot->cancelled, memory_order_relaxed) != CANCEL_NONE;
 }
 
-void answer_flush(void)
+void answer_flush(const struct answer *answer)
 {
-    struct answer *answer = &worker.answer;
     size_t edge = answer->number / worker.segment.slots_per_edge;
     if (segment_tell(&worker.segment, answer->number))
         worker_ring(edge);
 }
 
-static int put(enum segment_record_kind kind, struct text data, bool whole_record)
+static int put(struct answer *answer, enum segment_record_kind kind, struct text data,
+               bool whole_record)
 {
-    struct segment_slot *slot = worker.answer.slot;
+    struct segment_slot *slot = answer->slot;
+    uint64_t serial = answer->serial;
     do {
-        if (answer_is_cancelled()) {
+        if (answer_is_cancelled(answer) || answer->serial != serial) {
             PyErr_SetString(PyExc_BrokenPipeError, "nobody waits for this answer any more");
             return -1;
         }
@@ -357,7 +359,7 @@ static int put(enum segment_record_kind kind, struct text data, bool whole_recor
             whole_record = false;
             continue;
         }
-        answer_flush();
+        answer_flush(answer);
         Py_BEGIN_ALLOW_THREADS;
         segment_wait_room(slot, WAIT_MS);
         Py_END_ALLOW_THREADS;
@@ -367,9 +369,8 @@ static int put(enum segment_record_kind kind, struct text data, bool whole_recor
     return 0;
 }
 
-static int send_head(void)
+static int send_head(struct answer *answer)
 {
-    struct answer *answer = &worker.answer;
     if (!answer->is_started) {
         PyErr_SetString(PyExc_AssertionError,
                         "the application gave a body before it called start_response");
@@ -380,17 +381,16 @@ static int send_head(void)
                                  .header_count = answer->header_count };
     memcpy(answer->head, &head, sizeof(head));
     answer->is_head_sent = true;
-    return put(RECORD_HEAD, text_from(answer->head, answer->head_len), true);
+    return put(answer, RECORD_HEAD, text_from(answer->head, answer->head_len), true);
 }
 
-int answer_send(struct text data)
+int answer_send(struct answer *answer, struct text data)
 {
-    struct answer *answer = &worker.answer;
-    if (answer_is_cancelled()) {
+    if (answer_is_cancelled(answer)) {
         PyErr_SetString(PyExc_BrokenPipeError, "nobody waits for this answer any more");
         return -1;
     }
-    if (!answer->is_head_sent && send_head() < 0)
+    if (!answer->is_head_sent && send_head(answer) < 0)
         return -1;
     if (answer->has_no_body)
         return 0;
@@ -399,36 +399,35 @@ int answer_send(struct text data)
         data = text_part(data, 0, (size_t)(answer->length - answer->given));
     }
     answer->given += (int64_t)data.len;
-    if (data.len > 0 && put(RECORD_BODY, data, false) < 0)
+    if (data.len > 0 && put(answer, RECORD_BODY, data, false) < 0)
         return -1;
     if (answer->length >= 0 && answer->given == answer->length && answer->whole_us == 0)
         answer->whole_us = clock_now_us();
     return 0;
 }
 
-int answer_finish(int64_t known_length)
+int answer_finish(struct answer *answer, int64_t known_length)
 {
-    struct answer *answer = &worker.answer;
     if (answer->is_ended)
         return 0;
     if (!answer->is_head_sent) {
         if (answer->length < 0 && !answer->has_no_body)
             answer->length = known_length;
-        if (send_head() < 0)
+        if (send_head(answer) < 0)
             return -1;
     }
     answer->is_ended = true;
-    return put(RECORD_END, T(""), true);
+    return put(answer, RECORD_END, T(""), true);
 }
 
-void answer_fail(void)
+void answer_fail(struct answer *answer)
 {
-    struct answer *answer = &worker.answer;
     if (answer->is_ended)
         return;
     answer->is_ended = true;
-    while (!answer_is_cancelled() && segment_put(answer->slot, RECORD_ERROR, T(""), true) < 0) {
-        answer_flush();
+    while (!answer_is_cancelled(answer) &&
+           segment_put(answer->slot, RECORD_ERROR, T(""), true) < 0) {
+        answer_flush(answer);
         Py_BEGIN_ALLOW_THREADS;
         segment_wait_room(answer->slot, WAIT_MS);
         Py_END_ALLOW_THREADS;

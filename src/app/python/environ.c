@@ -73,20 +73,13 @@ PyObject *environ_new(PyObject *template, const struct segment_slot *slot, PyObj
     if (variables == NULL || PyDict_SetItem(variables, input_key, input) < 0)
         goto failed;
     size_t bytes = slot->table_bytes <= SEGMENT_REQUEST_BYTES ? slot->table_bytes : 0;
-    struct text rest = text_from((const char *)slot->request, bytes);
+    struct text rest = text_from((const char *)slot->request, bytes), name, value;
+    struct segment_entry entry;
     for (uint32_t i = 0; i < slot->entry_count; i++) {
-        struct segment_entry entry;
-        if (rest.len < sizeof(entry))
+        if (!segment_table_next(&rest, &entry, &name, &value))
             break;
-        memcpy(&entry, rest.data, sizeof(entry));
-        rest = text_skip(rest, sizeof(entry));
-        if (entry.name_bytes > rest.len || entry.value_bytes > rest.len - entry.name_bytes)
-            break;
-        struct text name = text_part(rest, 0, entry.name_bytes);
-        struct text value = text_part(rest, entry.name_bytes, entry.value_bytes);
         if (add_entry(variables, &entry, name, value) < 0)
             goto failed;
-        rest = text_skip(rest, (size_t)entry.name_bytes + entry.value_bytes);
     }
     return variables;
 failed:

@@ -14,6 +14,7 @@ enum { WINDOW_BYTES = 64 * 1024, WAIT_MS = 1000 };
 
 struct input {
     PyObject_HEAD;
+    struct answer *answer;     /* of its request */
     struct segment_slot *slot; /* NULL: its request is over */
     int file;
     int64_t length;
@@ -23,14 +24,15 @@ struct input {
     size_t window_len;
 };
 
-PyObject *input_new(struct segment_slot *slot)
+PyObject *input_new(struct answer *answer)
 {
     struct input *self = PyObject_New(struct input, &Input_Type);
     if (self == NULL)
         return NULL;
-    self->slot = slot;
+    self->answer = answer;
+    self->slot = answer->slot;
     self->file = -1;
-    self->length = slot->body_length;
+    self->length = answer->slot->body_length;
     self->at = 0;
     self->window = NULL;
     self->window_at = 0;
@@ -57,48 +59,95 @@ static void input_free(PyObject *self)
 
 /* ---- the descriptor of a large body ---- */
 
-/* One packet: the ticket of a request and the descriptor of its body. Returns the descriptor if it
- * is for this request, -1 if not (yet). */
-static int receive_descriptor(uint64_t ticket, int64_t timeout_ms)
+/* The socket is one for all threads of the worker: who receives the descriptor of another thread's
+ * request lays it down here. Guarded by the lock, which is never held without a time limit. */
+static struct {
+    PyThread_type_lock lock;
+    struct {
+        uint64_t awaited; /* ticket of a request + 1; 0: none */
+        int file;         /* came for it; -1: not yet */
+    } lanes[SEGMENT_THREADS_LIMIT];
+} arrivals;
+
+int input_setup(void)
 {
-    uint64_t told = 0;
+    if (arrivals.lock == NULL)
+        arrivals.lock = PyThread_allocate_lock();
+    return arrivals.lock != NULL ? 0 : -1;
+}
+
+/* One packet: the ticket of a request and the descriptor of its body. -1: none came in time. */
+static int receive_packet(uint64_t *ticket, int64_t timeout_ms)
+{
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int))];
     } control;
-    struct iovec iov = { &told, sizeof(told) };
+    struct iovec iov = { ticket, sizeof(*ticket) };
     struct msghdr message = { .msg_iov = &iov,
                               .msg_iovlen = 1,
                               .msg_control = control.bytes,
                               .msg_controllen = sizeof(control.bytes) };
     struct timeval timeout = { .tv_sec = timeout_ms / 1000 };
     setsockopt(worker.file_socket, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
-    if (recvmsg(worker.file_socket, &message, MSG_CMSG_CLOEXEC) != (ssize_t)sizeof(told))
+    if (recvmsg(worker.file_socket, &message, MSG_CMSG_CLOEXEC) != (ssize_t)sizeof(*ticket))
         return -1;
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    if (header == NULL || header->cmsg_type != SCM_RIGHTS)
+    int fd = -1;
+    if (header != NULL && header->cmsg_type == SCM_RIGHTS)
+        memcpy(&fd, CMSG_DATA(header), sizeof(fd));
+    return fd;
+}
+
+/* Gives the descriptor to the lane that waits for it, if any does. */
+static void lay_down(uint64_t ticket, int fd)
+{
+    for (size_t i = 0; fd >= 0 && i < worker.lane_count; i++) {
+        if (arrivals.lanes[i].awaited != ticket + 1 || arrivals.lanes[i].file >= 0)
+            continue;
+        arrivals.lanes[i].file = fd;
+        return;
+    }
+    fd_close(&fd); /* of an earlier request that did not wait for it */
+}
+
+/* The descriptor for this request, or -1 if it did not come (yet). Without the interpreter's lock.
+ */
+static int await_descriptor(size_t lane, uint64_t ticket, int64_t timeout_ms)
+{
+    uint64_t told = 0;
+    if (PyThread_acquire_lock_timed(arrivals.lock, timeout_ms * 1000, 0) != PY_LOCK_ACQUIRED)
         return -1;
-    int fd;
-    memcpy(&fd, CMSG_DATA(header), sizeof(fd));
-    if (told != ticket) /* of an earlier request that did not wait for it */
-        fd_close(&fd);
+    if (arrivals.lanes[lane].awaited != ticket + 1) {
+        arrivals.lanes[lane].awaited = ticket + 1;
+        arrivals.lanes[lane].file = -1;
+    }
+    if (arrivals.lanes[lane].file < 0) {
+        int received = receive_packet(&told, timeout_ms);
+        lay_down(told, received);
+    }
+    int fd = arrivals.lanes[lane].file;
+    if (fd >= 0)
+        arrivals.lanes[lane].awaited = 0;
+    arrivals.lanes[lane].file = -1;
+    PyThread_release_lock(arrivals.lock);
     return fd;
 }
 
 static int open_file(struct input *self)
 {
-    size_t number = (size_t)(self->slot - worker.segment.slots);
-    uint64_t ticket = segment_slot_ticket(&worker.segment, number);
+    size_t lane = (size_t)(answer_lane(self->answer) - worker.lanes);
+    uint64_t ticket = segment_slot_ticket(&worker.segment, self->answer->number);
     atomic_store(&self->slot->wants_file, 1);
-    answer_flush();
+    answer_flush(self->answer);
     while (self->file < 0) {
-        if (answer_is_cancelled()) {
+        if (answer_is_cancelled(self->answer)) {
             PyErr_SetString(PyExc_BrokenPipeError, "the client went away");
             return -1;
         }
         int file;
         Py_BEGIN_ALLOW_THREADS;
-        file = receive_descriptor(ticket, WAIT_MS);
+        file = await_descriptor(lane, ticket, WAIT_MS);
         Py_END_ALLOW_THREADS;
         self->file = file;
         if (PyErr_CheckSignals() < 0)

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <malloc.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 PyMODINIT_FUNC PyInit__trilith(void);
 
@@ -29,7 +31,8 @@ static PyObject *module_map(PyObject *module, PyObject *arguments)
     worker.bell_count = 0;
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(bells) && i < SEGMENT_EDGES_LIMIT; i++)
         worker.bells[worker.bell_count++] = (int)PyLong_AsLong(PyList_GET_ITEM(bells, i));
-    if (PyErr_Occurred() || environ_setup() < 0)
+    worker.lane_count = worker.segment.lane_count / worker.segment.worker_count;
+    if (PyErr_Occurred() || environ_setup() < 0 || input_setup() < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -61,9 +64,9 @@ static PyObject *module_begin(PyObject *module, PyObject *arguments)
     if (entry == NULL)
         return NULL;
     atomic_store(&entry->retire, 0);
-    atomic_store(&entry->sleeping, 0);
     atomic_store(&entry->requests, 0);
     atomic_store(&entry->limit, limit);
+    atomic_store(&entry->exceptions, 0);
     atomic_store(&entry->pid, pid);
     Py_RETURN_NONE;
 }
@@ -107,22 +110,25 @@ static PyObject *module_lost(PyObject *module, PyObject *number)
     return PyBool_FromLong(count > 0);
 }
 
-/* info(index) -> (pid, requests, milliseconds in its request or -1, over its deadline) */
+/* info(index) -> (pid, requests, milliseconds in its oldest request or -1, requests it is in) */
 static PyObject *module_info(PyObject *module, PyObject *number)
 {
-    size_t index;
+    size_t index, busy = 0;
     struct segment_worker *entry = entry_of(number, &index);
     if (entry == NULL)
         return NULL;
-    uint32_t busy = atomic_load(&entry->busy_slot);
-    bool is_busy = busy > 0 && busy <= worker.segment.slot_count;
-    bool is_overdue = is_busy && segment_slot_worker(&worker.segment, busy - 1) == index &&
-                      segment_state(&worker.segment, busy - 1) == SLOT_RUNNING &&
-                      atomic_load(&worker.segment.slots[busy - 1].cancelled) == CANCEL_DEADLINE;
-    long long busy_ms = is_busy ? (clock_now_us() - atomic_load(&entry->busy_since_us)) / 1000 : -1;
-    return Py_BuildValue("iKLO", (int)atomic_load(&entry->pid),
-                         (unsigned long long)atomic_load(&entry->requests), busy_ms,
-                         is_overdue ? Py_True : Py_False);
+    int64_t now_us = clock_now_us(), since_us = now_us;
+    for (size_t slot = 0; slot < worker.segment.slot_count; slot++) {
+        if (segment_state(&worker.segment, slot) != SLOT_RUNNING ||
+            segment_slot_worker(&worker.segment, slot) != index)
+            continue;
+        int64_t started_us = atomic_load(&worker.segment.slots[slot].started_us);
+        since_us = started_us > 0 && started_us < since_us ? started_us : since_us;
+        busy++;
+    }
+    return Py_BuildValue("iKLn", (int)atomic_load(&entry->pid),
+                         (unsigned long long)atomic_load(&entry->requests),
+                         busy > 0 ? (long long)(now_us - since_us) / 1000 : -1LL, (Py_ssize_t)busy);
 }
 
 /* queue() -> (requests that wait for a worker, milliseconds of the oldest) */
@@ -140,11 +146,76 @@ static PyObject *module_trim(PyObject *module, PyObject *nothing)
     Py_RETURN_NONE;
 }
 
-/* is_overdue(): the edge gave up the request that this worker is in. */
-static PyObject *module_is_overdue(PyObject *module, PyObject *nothing)
+/* The value of a key in the table of a request, as latin-1 text; "?" without it. */
+static PyObject *value_of(const struct segment_slot *slot, enum segment_key key)
 {
-    const struct segment_slot *slot = worker.answer.slot;
-    return PyBool_FromLong(slot != NULL && atomic_load(&slot->cancelled) == CANCEL_DEADLINE);
+    size_t bytes = slot->table_bytes <= SEGMENT_REQUEST_BYTES ? slot->table_bytes : 0;
+    struct text rest = text_from((const char *)slot->request, bytes), name, value;
+    struct segment_entry entry;
+    while (segment_table_next(&rest, &entry, &name, &value)) {
+        if (entry.key == key)
+            return PyUnicode_DecodeLatin1(value.data, (Py_ssize_t)value.len, NULL);
+    }
+    return PyUnicode_FromString("?");
+}
+
+/* running() -> [(worker, lane, slot, ticket, milliseconds, is_overdue)] of all requests that a
+ * worker is in. */
+static PyObject *module_running(PyObject *module, PyObject *nothing)
+{
+    PyObject *found = PyList_New(0);
+    int64_t now_us = clock_now_us();
+    for (size_t slot = 0; found != NULL && slot < worker.segment.slot_count; slot++) {
+        if (segment_state(&worker.segment, slot) != SLOT_RUNNING)
+            continue;
+        const struct segment_slot *at = &worker.segment.slots[slot];
+        int64_t started_us = atomic_load(&at->started_us);
+        size_t lane = segment_slot_lane(&worker.segment, slot);
+        if (lane == SEGMENT_NO_WORKER)
+            continue;
+        long long ms = started_us > 0 && started_us < now_us ? (now_us - started_us) / 1000 : 0;
+        bool is_overdue = atomic_load(&at->cancelled) == CANCEL_DEADLINE;
+        PyObject *row = Py_BuildValue(
+            "nnnKLO", (Py_ssize_t)segment_slot_worker(&worker.segment, slot), (Py_ssize_t)lane,
+            (Py_ssize_t)slot, (unsigned long long)segment_slot_ticket(&worker.segment, slot), ms,
+            is_overdue ? Py_True : Py_False);
+        if (row == NULL || PyList_Append(found, row) < 0)
+            Py_CLEAR(found);
+        Py_XDECREF(row);
+    }
+    return found;
+}
+
+/* line(slot) -> (method, path, id) of the request in it */
+static PyObject *module_line(PyObject *module, PyObject *number)
+{
+    size_t slot = PyLong_AsSize_t(number);
+    if (PyErr_Occurred())
+        return NULL;
+    if (slot >= worker.segment.slot_count) {
+        PyErr_SetString(PyExc_IndexError, "no such slot");
+        return NULL;
+    }
+    const struct segment_slot *at = &worker.segment.slots[slot];
+    return Py_BuildValue("NNN", value_of(at, KEY_REQUEST_METHOD), value_of(at, KEY_PATH_INFO),
+                         value_of(at, KEY_REQUEST_ID));
+}
+
+/* signal(worker, lane, number): to the thread of that lane. False: it is not there. */
+static PyObject *module_signal(PyObject *module, PyObject *arguments)
+{
+    Py_ssize_t index, lane;
+    int number;
+    if (!PyArg_ParseTuple(arguments, "nni", &index, &lane, &number))
+        return NULL;
+    if (index < 0 || (size_t)index >= worker.segment.worker_count || lane < 0 ||
+        (size_t)lane >= worker.segment.lane_count)
+        Py_RETURN_FALSE;
+    int32_t pid = atomic_load(&worker.segment.workers[index].pid);
+    int32_t tid = atomic_load(&worker.segment.lanes[lane].tid);
+    /* tgkill: the thread must be one of that process, whatever stands in the shared memory */
+    bool is_sent = pid > 0 && tid > 0 && syscall(SYS_tgkill, pid, tid, number) == 0;
+    return PyBool_FromLong(is_sent);
 }
 
 /* abandon(): in a child that the application forked. */
@@ -193,11 +264,15 @@ static PyMethodDef methods[] = {
     { "become", module_become, METH_VARARGS, "become(index, file_socket)" },
     { "retire", module_retire, METH_O, "retire(index)" },
     { "lost", module_lost, METH_O, "lost(index)" },
-    { "info", module_info, METH_O, "info(index) -> (pid, requests, busy_ms, is_overdue)" },
-    { "is_overdue", module_is_overdue, METH_NOARGS, "is_overdue()" },
+    { "info", module_info, METH_O, "info(index) -> (pid, requests, busy_ms, busy_count)" },
+    { "running", module_running, METH_NOARGS,
+      "running() -> [(worker, lane, slot, ticket, ms, is_overdue)]" },
+    { "line", module_line, METH_O, "line(slot) -> (method, path, id)" },
+    { "signal", module_signal, METH_VARARGS, "signal(worker, lane, number)" },
+    { "interrupt", worker_interrupt, METH_O, "interrupt(exception)" },
     { "abandon", module_abandon, METH_NOARGS, "abandon()" },
     { "title", module_title, METH_O, "title(text)" },
-    { "serve", worker_serve, METH_VARARGS, "serve(application, template, report)" },
+    { "serve", worker_serve, METH_VARARGS, "serve(application, template, report, lane)" },
     { NULL, NULL, 0, NULL },
 };
 

@@ -8,6 +8,7 @@
 #include "core/clock.h"
 #include "core/sys.h"
 
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum {
@@ -35,20 +36,20 @@ void worker_ask_follower(void)
 
 /* ---- the application's result ---- */
 
-static int send_chunk(PyObject *chunk)
+static int send_chunk(struct answer *answer, PyObject *chunk)
 {
     if (!PyBytes_Check(chunk)) {
         PyErr_Format(PyExc_TypeError, "the application must give bytes, not %.100s",
                      Py_TYPE(chunk)->tp_name);
         return -1;
     }
-    return answer_send(text_from(PyBytes_AS_STRING(chunk), (size_t)PyBytes_GET_SIZE(chunk)));
+    return answer_send(answer,
+                       text_from(PyBytes_AS_STRING(chunk), (size_t)PyBytes_GET_SIZE(chunk)));
 }
 
 /* A list or tuple: its length is known before the first byte goes out. */
-static int send_sequence(PyObject *result)
+static int send_sequence(struct answer *answer, PyObject *result)
 {
-    struct answer *answer = &worker.answer;
     int64_t total = 0;
     for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(result); i++) {
         PyObject *chunk = PySequence_Fast_GET_ITEM(result, i);
@@ -63,17 +64,16 @@ static int send_sequence(PyObject *result)
         if (PyBytes_Check(chunk) && PyBytes_GET_SIZE(chunk) == 0)
             continue;
         Py_INCREF(chunk);
-        int sent = send_chunk(chunk);
+        int sent = send_chunk(answer, chunk);
         Py_DECREF(chunk);
         if (sent < 0)
             return -1;
     }
-    return answer_finish(0);
+    return answer_finish(answer, 0);
 }
 
-static int send_iterator(PyObject *result)
+static int send_iterator(struct answer *answer, PyObject *result)
 {
-    struct answer *answer = &worker.answer;
     PyObject *iterator = PyObject_GetIter(result);
     if (iterator == NULL)
         return -1;
@@ -82,27 +82,27 @@ static int send_iterator(PyObject *result)
     while (sent == 0 && (chunk = PyIter_Next(iterator)) != NULL) {
         bool is_empty = PyBytes_Check(chunk) && PyBytes_GET_SIZE(chunk) == 0;
         if (!is_empty)
-            sent = send_chunk(chunk);
+            sent = send_chunk(answer, chunk);
         Py_DECREF(chunk);
         if (sent < 0 || is_empty)
             continue;
         if (answer->has_no_body)
             break;
         if (answer->whole_us == 0)
-            answer_flush();
+            answer_flush(answer);
         else if (worker.is_tail_slow) {
-            sent = answer_finish(0);
-            answer_flush();
+            sent = answer_finish(answer, 0);
+            answer_flush(answer);
         }
     }
     Py_DECREF(iterator);
     if (sent < 0 || PyErr_Occurred())
         return -1;
-    return answer_finish(0);
+    return answer_finish(answer, 0);
 }
 
 /* close() is called whatever happened (PEP 3333); an exception that is on its way stays. */
-static void close_result(PyObject *result)
+static void close_result(struct answer *answer, PyObject *result)
 {
     PyObject *type, *value, *trace;
     PyErr_Fetch(&type, &value, &trace);
@@ -112,8 +112,8 @@ static void close_result(PyObject *result)
         PyErr_Restore(type, value, trace);
         return;
     }
-    if (worker.is_tail_slow && worker.answer.is_ended)
-        answer_flush();
+    if (worker.is_tail_slow && answer->is_ended)
+        answer_flush(answer);
     PyObject *done = PyObject_CallNoArgs(close);
     Py_DECREF(close);
     Py_XDECREF(done);
@@ -123,13 +123,13 @@ static void close_result(PyObject *result)
     PyErr_Restore(type, value, trace);
 }
 
-static int send_result(PyObject *result)
+static int send_result(struct answer *answer, PyObject *result)
 {
     int sent;
     if (PyList_CheckExact(result) || PyTuple_CheckExact(result))
-        return send_sequence(result);
-    sent = send_iterator(result);
-    close_result(result);
+        return send_sequence(answer, result);
+    sent = send_iterator(answer, result);
+    close_result(answer, result);
     return PyErr_Occurred() ? -1 : sent;
 }
 
@@ -153,11 +153,10 @@ static void report_exception(PyObject *report, PyObject *variables)
     Py_XDECREF(trace);
 }
 
-static void report_length(PyObject *report, PyObject *variables)
+static void report_length(const struct answer *answer, PyObject *report, PyObject *variables)
 {
-    const struct answer *answer = &worker.answer;
     bool is_short = answer->length >= 0 && answer->given < answer->length && !answer->has_no_body &&
-                    !answer_is_cancelled();
+                    !answer_is_cancelled(answer);
     if (!is_short && !answer->is_cut)
         return;
     PyErr_Format(PyExc_AssertionError, "the answer has %s bytes than its Content-Length of %lld",
@@ -171,23 +170,26 @@ struct application {
     PyObject *report;
 };
 
-static void run_request(const struct application *application, size_t slot)
+/* Answers the request in the slot. Expected exceptions are those of an answer nobody wants. */
+static void run_request(const struct application *application, struct lane *lane, size_t slot)
 {
-    answer_begin(slot);
-    PyObject *input = input_new(worker.answer.slot);
-    PyObject *start_response = start_response_new();
+    struct answer *answer = &lane->answer;
+    answer_begin(answer, slot);
+    PyObject *input = input_new(answer);
+    PyObject *start_response = start_response_new(answer);
     PyObject *variables = NULL, *result = NULL;
     if (input != NULL && start_response != NULL)
-        variables = environ_new(application->template, worker.answer.slot, input);
+        variables = environ_new(application->template, answer->slot, input);
     if (variables != NULL) {
         PyObject *arguments[] = { variables, start_response };
         result = PyObject_Vectorcall(application->call, arguments, 2, NULL);
     }
-    if (result != NULL && send_result(result) == 0)
-        report_length(application->report, variables);
+    if (result != NULL && send_result(answer, result) == 0)
+        report_length(answer, application->report, variables);
     if (PyErr_Occurred() != NULL) {
-        bool is_expected = answer_is_cancelled() && PyErr_ExceptionMatches(PyExc_BrokenPipeError);
-        answer_fail();
+        bool is_expected =
+            answer_is_cancelled(answer) && PyErr_ExceptionMatches(PyExc_BrokenPipeError);
+        answer_fail(answer);
         if (is_expected)
             PyErr_Clear();
         else
@@ -205,72 +207,130 @@ static void run_request(const struct application *application, size_t slot)
 
 /* After the last byte came more work (close(), background tasks): from now on this worker tells the
  * edge before it. */
-static void watch_tail(int64_t now_us)
+static void watch_tail(const struct answer *answer, int64_t now_us)
 {
-    const struct answer *answer = &worker.answer;
     if (answer->whole_us != 0 && now_us - answer->whole_us > SLOW_TAIL_US)
         worker.is_tail_slow = true;
+}
+
+/* ---- deadlines ---- */
+
+/* Whether the edge gave up its request and nobody has told the thread yet. */
+static bool is_due(struct lane *lane)
+{
+    const struct answer *answer = &lane->answer;
+    if (answer->slot == NULL || atomic_load(&answer->slot->cancelled) != CANCEL_DEADLINE)
+        return false;
+    uint64_t ticket = segment_slot_ticket(&worker.segment, answer->number) + 1;
+    bool is_new = lane->interrupted != ticket;
+    lane->interrupted = ticket;
+    return is_new;
+}
+
+PyObject *worker_interrupt(PyObject *module, PyObject *exception)
+{
+    bool is_mine = false;
+    for (size_t i = 0; i < worker.lane_count && !worker.is_stray; i++) {
+        struct lane *lane = &worker.lanes[i];
+        if (lane->ident == 0 || !is_due(lane))
+            continue;
+        if (lane->ident == PyThread_get_thread_ident())
+            is_mine = true;
+        else
+            PyThreadState_SetAsyncExc(lane->ident, exception);
+    }
+    if (!is_mine)
+        Py_RETURN_NONE;
+    PyErr_SetString(exception, "the request took longer than app.request-timeout");
+    return NULL;
+}
+
+/* The exception may still be on its way to this thread: it was for the request that is over. */
+static void forget_interrupt(struct lane *lane)
+{
+    lane->answer.slot = NULL;
+    if (lane->interrupted != 0)
+        PyThreadState_SetAsyncExc(lane->ident, NULL);
+    lane->interrupted = 0;
 }
 
 /* ---- the loop ---- */
 
 /* Rings for the request that was finished last, unless the next one makes that needless. */
-static void announce(size_t finished, bool has_next, size_t next)
+static void announce(struct lane *lane, size_t finished, bool has_next, size_t next)
 {
     size_t edge = finished / worker.segment.slots_per_edge;
     int64_t now_us = has_next ? clock_now_us() : 0;
-    if (worker.unrung++ == 0)
-        worker.unrung_since_us = now_us;
-    if (has_next && next / worker.segment.slots_per_edge == edge && worker.unrung < UNRUNG_LIMIT &&
-        now_us - worker.unrung_since_us < UNRUNG_US)
+    if (lane->unrung++ == 0)
+        lane->unrung_since_us = now_us;
+    if (has_next && next / worker.segment.slots_per_edge == edge && lane->unrung < UNRUNG_LIMIT &&
+        now_us - lane->unrung_since_us < UNRUNG_US)
         return;
-    worker.unrung = 0;
+    lane->unrung = 0;
     worker_ring(edge);
 }
 
-static void run_and_finish(const struct application *application, size_t slot)
+static void run_and_finish(const struct application *application, struct lane *lane, size_t slot)
 {
-    run_request(application, slot);
+    run_request(application, lane, slot);
     if (worker.is_stray) /* the request is its parent's, which goes on with it */
         _exit(0);
-    segment_finish(&worker.segment, worker.index, slot);
+    int64_t started_us = atomic_load(&lane->answer.slot->started_us);
+    forget_interrupt(lane);
+    segment_finish(&worker.segment, lane->number, slot);
     int64_t now_us = clock_now_us();
-    int64_t started_us = atomic_load(&worker.segment.workers[worker.index].busy_since_us);
-    worker.is_slow = now_us - started_us > UNRUNG_US; /* beside that a wake-up costs nothing */
-    watch_tail(now_us);
+    lane->is_slow = now_us - started_us > UNRUNG_US; /* beside that a wake-up costs nothing */
+    watch_tail(&lane->answer, now_us);
     segment_tell(&worker.segment, slot);
-    worker.answer.slot = NULL;
     worker_ask_follower();
+}
+
+/* Claims and runs until the worker retires; -1 with an exception of a signal handler. */
+static int serve(const struct application *application, struct lane *lane)
+{
+    size_t slot = 0, finished = 0;
+    bool has_finished = false;
+    _Atomic uint32_t *retire = &worker.segment.workers[worker.index].retire;
+    for (;;) {
+        bool is_there =
+            atomic_load(retire) == 0 && segment_claim(&worker.segment, lane->number, &slot);
+        if (has_finished)
+            announce(lane, finished, is_there, slot);
+        has_finished = is_there;
+        finished = slot;
+        if (is_there) {
+            run_and_finish(application, lane, slot);
+            continue;
+        }
+        if (atomic_load(retire) != 0)
+            return 0;
+        Py_BEGIN_ALLOW_THREADS;
+        segment_wait(&worker.segment, lane->number, WAIT_MS);
+        Py_END_ALLOW_THREADS;
+        if (PyErr_CheckSignals() < 0)
+            return -1;
+    }
 }
 
 PyObject *worker_serve(PyObject *module, PyObject *arguments)
 {
     struct application application;
-    size_t slot = 0, finished = 0;
-    bool has_finished = false;
-    if (!PyArg_ParseTuple(arguments, "OO!O", &application.call, &PyDict_Type, &application.template,
-                          &application.report))
+    Py_ssize_t index;
+    if (!PyArg_ParseTuple(arguments, "OO!On", &application.call, &PyDict_Type,
+                          &application.template, &application.report, &index))
         return NULL;
-    _Atomic uint32_t *retire = &worker.segment.workers[worker.index].retire;
-    for (;;) {
-        bool is_there =
-            atomic_load(retire) == 0 && segment_claim(&worker.segment, worker.index, &slot);
-        if (has_finished)
-            announce(finished, is_there, slot);
-        has_finished = is_there;
-        finished = slot;
-        if (is_there) {
-            run_and_finish(&application, slot);
-            continue;
-        }
-        if (atomic_load(retire) != 0)
-            break;
-        Py_BEGIN_ALLOW_THREADS;
-        segment_wait(&worker.segment, worker.index, WAIT_MS);
-        Py_END_ALLOW_THREADS;
-        if (PyErr_CheckSignals() < 0)
-            return NULL;
+    if (index < 0 || (size_t)index >= worker.lane_count) {
+        PyErr_SetString(PyExc_IndexError, "no such lane");
+        return NULL;
     }
+    struct lane *lane = &worker.lanes[index];
+    lane->number = worker.index + (size_t)index * worker.segment.worker_count;
+    lane->ident = PyThread_get_thread_ident();
+    atomic_store(&worker.segment.lanes[lane->number].tid, (int32_t)syscall(SYS_gettid));
+    int result = serve(&application, lane);
+    lane->ident = 0;
+    if (result < 0)
+        return NULL;
     segment_wake(&worker.segment, 1); /* the last wake-up may have been meant for a request */
     Py_RETURN_NONE;
 }

@@ -16,10 +16,11 @@
 
 #include "app/segment.h"
 
-/* The answer that is being made. One per process: a worker runs one request at a time. */
+/* The answer that is being made; one per thread that runs requests. */
 struct answer {
     struct segment_slot *slot; /* NULL between two requests */
     size_t number;             /* of the slot */
+    uint64_t serial;           /* of the request in this lane */
     bool is_head_request;
     bool has_no_body; /* HEAD, 204, 304 */
     bool is_started;  /* start_response was called */
@@ -36,6 +37,17 @@ struct answer {
     size_t head_capacity;
 };
 
+/* A thread that runs requests, one at a time: segment.h. */
+struct lane {
+    size_t number;        /* in the segment */
+    unsigned long ident;  /* of its Python thread; 0: it does not run */
+    uint64_t interrupted; /* ticket + 1 of the request that got its exception */
+    struct answer answer;
+    bool is_slow;  /* its last request took longer than a wake-up may be put off */
+    size_t unrung; /* finished requests the edge was not woken for */
+    int64_t unrung_since_us;
+};
+
 struct worker {
     struct segment segment;
     int bells[SEGMENT_EDGES_LIMIT];
@@ -44,36 +56,39 @@ struct worker {
     int control;     /* eventfd of the zygote; -1: none */
     int file_socket; /* descriptors of large bodies come here; -1: none */
     bool is_stray;   /* a child that the application forked: it must not answer */
-    struct answer answer;
+    struct lane lanes[SEGMENT_THREADS_LIMIT];
+    size_t lane_count;
     PyObject *keys[KEY_COUNT];
     bool is_tail_slow; /* this application works on after its last byte: do not let clients wait */
-    bool is_slow;      /* its last request took longer than a wake-up may be put off */
-    size_t unrung;     /* finished requests the edge was not woken for */
-    int64_t unrung_since_us;
 };
 
 extern struct worker worker;
+
+static inline struct lane *answer_lane(struct answer *answer)
+{
+    return (struct lane *)(void *)((char *)answer - offsetof(struct lane, answer));
+}
 
 /* ---- answer.c ---- */
 
 extern PyTypeObject StartResponse_Type;
 
-/* New start_response of the current request. */
-PyObject *start_response_new(void);
+/* New start_response of a request. */
+PyObject *start_response_new(struct answer *answer);
 /* Later calls of it fail: its request is over. */
 void start_response_detach(PyObject *start_response);
 
-void answer_begin(size_t slot);
+void answer_begin(struct answer *answer, size_t slot);
 
 /* All of these return -1 with a Python exception set; answer_is_cancelled tells when the reason is
  * only that nobody wants the answer any more. */
-int answer_send(struct text data); /* head first if it was not sent */
-int answer_finish(int64_t known_length);
-bool answer_is_cancelled(void);
-void answer_fail(void); /* never raises */
+int answer_send(struct answer *answer, struct text data); /* head first if it was not sent */
+int answer_finish(struct answer *answer, int64_t known_length);
+bool answer_is_cancelled(const struct answer *answer);
+void answer_fail(struct answer *answer); /* never raises */
 
 /* Lets the edge see what is there now. */
-void answer_flush(void);
+void answer_flush(const struct answer *answer);
 
 /* ---- environ.c ---- */
 
@@ -85,14 +100,20 @@ PyObject *environ_new(PyObject *template, const struct segment_slot *slot, PyObj
 
 extern PyTypeObject Input_Type;
 
-PyObject *input_new(struct segment_slot *slot);
+PyObject *input_new(struct answer *answer);
 void input_detach(PyObject *input);
+int input_setup(void);
 
 /* ---- serve.c ---- */
 
 void worker_ring(size_t edge);
 /* After segment_finish: asks the zygote for a follower when this worker's limit is reached. */
 void worker_ask_follower(void);
+/* serve(application, template, report, lane): until the worker retires. */
 PyObject *worker_serve(PyObject *module, PyObject *arguments);
+/* interrupt(exception): raises it in every thread whose request is over its deadline. In the main
+ * thread, which is told by a signal; when that itself runs such a request, it gets the exception as
+ * the call's own. */
+PyObject *worker_interrupt(PyObject *module, PyObject *exception);
 
 #endif

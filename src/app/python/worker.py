@@ -4,6 +4,7 @@ import faulthandler
 import os
 import signal
 import sys
+import threading
 import traceback
 
 import _trilith
@@ -13,9 +14,27 @@ from trilith_app.application import find_application, reason_of
 from trilith_app.config import CONFIG, NAME, Refused, RequestTimeout
 
 
-def on_deadline(number, frame):
-    if _trilith.is_overdue():
-        raise RequestTimeout("the request took longer than app.request-timeout")
+def on_fork():
+    """In a child that the application forked: it answers nobody, and it can be ended."""
+    _trilith.abandon()
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def serve(application):
+    """Until the worker retires. With several threads the first one stays free for signals."""
+    count = CONFIG["threads"]
+    if count == 1:
+        _trilith.serve(application, wsgi.template(), wsgi.report, 0)
+        return
+    threads = [threading.Thread(target=_trilith.serve, name=f"request-{lane}", daemon=True,
+                                args=(application, wsgi.template(), wsgi.report, lane))
+               for lane in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def run_worker(index, application, ready):
@@ -26,9 +45,10 @@ def run_worker(index, application, ready):
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda number, frame: _trilith.retire(index))
-        signal.signal(signal.SIGUSR2, on_deadline)
-        faulthandler.register(signal.SIGUSR1, all_threads=True)
-        os.register_at_fork(after_in_child=_trilith.abandon)
+        signal.signal(signal.SIGUSR2,
+                      lambda number, frame: _trilith.interrupt(RequestTimeout))
+        faulthandler.register(signal.SIGUSR1, all_threads=False)  # sent to one thread
+        os.register_at_fork(after_in_child=on_fork)
         _trilith.become(index, CONFIG["file_sockets"][index])
         _trilith.title(f"trilith: app/{NAME} worker {index}")
         failure = None
@@ -44,7 +64,7 @@ def run_worker(index, application, ready):
         os.write(ready, (failure or "ok").encode("utf-8", "replace")[:4000])
         os.close(ready)
         if failure is None:
-            _trilith.serve(application, wsgi.template(), wsgi.report)
+            serve(application)
             atexit._run_exitfuncs()
             status = 0
     except BaseException:

@@ -23,7 +23,7 @@ def template():
     return {
         "wsgi.version": (1, 0),
         "wsgi.errors": sys.stderr,
-        "wsgi.multithread": False,
+        "wsgi.multithread": CONFIG["threads"] > 1,
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
         "wsgi.input_terminated": True,

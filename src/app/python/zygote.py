@@ -22,12 +22,12 @@ import _trilith
 
 from trilith_app import memory
 from trilith_app.config import CONFIG, NAME, log
+from trilith_app.ladder import Ladder
 from trilith_app.worker import run_worker
 
 SHORT_LIFE_S = 10  # a worker that lived longer did not die of its start
 BACKOFF_S = (0, 0.1, 0.2, 0.5, 1, 2, 5)  # the first restart comes at once
 LOOP_LIVES = 3  # so many short lives are a crash loop
-GRACE_S = 1  # between the exception in an overdue request and SIGKILL
 STOP_S = 3  # after STOP, for requests that still run
 WAIT_MS = 20  # requests that wait longer want more workers
 MEASURE_S = 2  # between two readings of one worker's memory, where it has no limit
@@ -61,7 +61,6 @@ class Worker:
         self.ready = -1  # pipe; -1 once it said so
         self.is_ready = False
         self.ready_ms = 0  # from the fork to its word
-        self.overdue_since = None
         self.limit = 0
         self.follows = None  # the worker that goes when this one is ready
         self.is_leaving = False
@@ -77,6 +76,7 @@ class Zygote:
         self.channel = channel
         self.application = application
         self.workers = [Worker(index) for index in range(len(CONFIG["file_sockets"]))]
+        self.ladder = Ladder(self.workers)
         self.is_draining = False
         self.kill_at = None
         self.told = None
@@ -204,28 +204,15 @@ class Zygote:
         if not worker.is_seat:
             log(f"worker {worker.index} (pid {pid}) ended with {how}{inside}")
             return
-        worker.short_lives = worker.short_lives + 1 if lived < SHORT_LIFE_S else 1
+        # one that answered requests and died inside another does not die of its start
+        has_worked = had_request and _trilith.info(worker.index)[1] > 0
+        is_short = lived < SHORT_LIFE_S and not has_worked
+        worker.short_lives = worker.short_lives + 1 if is_short else 1
         wait = BACKOFF_S[min(worker.short_lives, len(BACKOFF_S)) - 1]
         worker.due = time.monotonic() + wait
         worker.why = f"ended with {how}{inside}"
         log(f"worker {worker.index} (pid {pid}) ended with {how}{inside}; the next one starts in "
             f"{wait} s")
-
-    def check_overdue(self):
-        now = time.monotonic()
-        for worker in self.workers:
-            is_overdue = bool(worker.pid) and _trilith.info(worker.index)[3]
-            if not is_overdue:
-                worker.overdue_since = None
-            elif worker.overdue_since is None:
-                worker.overdue_since = now
-                log(f"worker {worker.index}: a request is over its deadline; its stack:")
-                os.kill(worker.pid, signal.SIGUSR1)
-                os.kill(worker.pid, signal.SIGUSR2)
-            elif now - worker.overdue_since > GRACE_S:
-                log(f"worker {worker.index} does not leave its request: killed")
-                os.kill(worker.pid, signal.SIGKILL)
-                worker.overdue_since = now
 
     def drain(self, seconds):
         self.is_draining = True
@@ -378,11 +365,12 @@ class Zygote:
     # ---- what the parent hears ----
 
     def row(self, worker):
-        pid, requests, busy_ms, _ = _trilith.info(worker.index)
+        pid, requests, busy_ms, busy = _trilith.info(worker.index)
         state = "down" if not worker.pid else "starting" if not worker.is_ready \
             else "leaving" if worker.is_leaving else "busy" if busy_ms >= 0 else "idle"
         return {"index": worker.index, "pid": pid, "state": state, "requests": requests,
-                "busy_ms": busy_ms, "restarts": max(worker.restarts, 0),
+                "busy_ms": busy_ms, "busy": busy, "threads": CONFIG["threads"],
+                "restarts": max(worker.restarts, 0),
                 "memory": worker.memory >> 16 << 16, "started": worker.started_wall_ms,
                 "ready_ms": round(worker.ready_ms, 1)}
 
@@ -441,9 +429,9 @@ class Zygote:
         for worker in self.workers:
             if worker.ready >= 0:
                 poll.register(worker.ready, select.POLLIN)
-        is_near = any(worker.overdue_since is not None or (worker.is_seat and not worker.pid)
-                      for worker in self.workers)
+        is_near = any(worker.is_seat and not worker.pid for worker in self.workers)
         timeout_ms = 50 if is_near else 250 if CONFIG["memory"] or IDLE_S < 1 else 1000
+        timeout_ms = min(timeout_ms, self.ladder.next_ms)
         return {fd for fd, _ in poll.poll(timeout_ms)}
 
     def hear(self):
@@ -456,7 +444,7 @@ class Zygote:
         if name == "stop":
             self.drain(STOP_S)
         elif name == "drain":
-            self.drain(CONFIG["request_ms"] / 1000 + GRACE_S)
+            self.drain((CONFIG["request_ms"] + CONFIG["grace_ms"]) / 1000)
 
     def look_after(self):
         self.measure()
@@ -478,7 +466,7 @@ class Zygote:
                 if worker.ready in events:
                     self.read_ready(worker)
             self.reap()
-            self.check_overdue()
+            self.ladder.check()
             if self.channel.socket.fileno() in events:
                 self.hear()
             self.announce()
