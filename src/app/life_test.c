@@ -137,3 +137,56 @@ TEST(app_in_a_crash_loop_says_so)
     }
     app_fixture_stop(&fixture);
 }
+
+TEST(app_is_warmed_before_its_workers_are_forked)
+{
+    struct app_fixture fixture;
+    struct text warm[] = { T("/warms"), T("/opens"), T("/fails") };
+    struct app_options options = { .workers = 2, .warm = warm, .warm_count = COUNT(warm) };
+    if (CHECK(app_fixture_start(&fixture, &options) == MESSAGE_READY, "%s", fixture.message)) {
+        FREE char *answer = app_fixture_get(&fixture, "/warms");
+        struct text rest = text_of(body_of(answer));
+        struct text warmed = text_next(&rest, ' ');
+        text_next(&rest, ' ');
+        CHECK(warmed.len > 0 && text_equal(warmed, rest), "in the zygote: %s", body_of(answer));
+        FREE char *log = app_fixture_log(&fixture);
+        CHECK(strstr(log, "opens a listening socket (") != NULL, "said: %s", log);
+        CHECK(strstr(log, "a connection to 127.0.0.1:") != NULL, "said: %s", log);
+        CHECK(strstr(log, "os.register_at_fork(after_in_child=") != NULL, "with a remedy");
+        CHECK(strstr(log, "warning: the warm page /fails failed: ValueError") != NULL, "%s", log);
+    }
+    app_fixture_stop(&fixture);
+}
+
+TEST(app_that_starts_threads_when_it_is_warmed_is_imported_by_each_worker)
+{
+    struct app_fixture fixture;
+    struct text warm[] = { T("/warms"), T("/starts_thread") };
+    struct app_options options = { .workers = 1, .warm = warm, .warm_count = COUNT(warm) };
+    if (CHECK(app_fixture_start(&fixture, &options) == MESSAGE_READY, "%s", fixture.message)) {
+        FREE char *answer = app_fixture_get(&fixture, "/warms");
+        struct text rest = text_of(body_of(answer));
+        struct text warmed = text_next(&rest, ' ');
+        CHECK(text_equal(warmed, text_next(&rest, ' ')), "in the worker: %s", body_of(answer));
+        FREE char *threads = app_fixture_get(&fixture, "/threads");
+        CHECK(strcmp(body_of(threads), "2") == 0, "with its thread: %s", body_of(threads));
+    }
+    app_fixture_stop(&fixture);
+}
+
+/* The shortest of several, because the machine may be busy. */
+TEST(app_worker_is_ready_within_milliseconds_of_its_fork)
+{
+    struct app_fixture fixture;
+    struct app_options options = { .workers = 8 };
+    if (CHECK(app_fixture_start(&fixture, &options) == MESSAGE_READY, "%s", fixture.message)) {
+        double least = 1e9;
+        app_fixture_message(&fixture, MESSAGE_WORKERS, 0);
+        for (const char *at = fixture.workers; (at = strstr(at, "\"ready_ms\":")) != NULL; at++) {
+            double ms = strtod(at + strlen("\"ready_ms\":"), NULL);
+            least = ms > 0 && ms < least ? ms : least;
+        }
+        CHECK(least < 50, "%.1f ms: %s", least, fixture.workers);
+    }
+    app_fixture_stop(&fixture);
+}

@@ -2,6 +2,7 @@
 import os
 import random
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -244,6 +245,11 @@ def threads(environ, start_response):
     return text(start_response, str(threading.active_count()))
 
 
+def starts_thread(environ, start_response):
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    return text(start_response, "started")
+
+
 def descriptors(environ, start_response):
     """What a program that the application starts would inherit."""
     kept = [d for d in os.listdir("/proc/self/fd")
@@ -276,6 +282,24 @@ def slow_close(environ, start_response):
         def close(self):
             time.sleep(0.3)
     return Result([b"fast"])
+
+
+warmed = []
+
+
+def warms(environ, start_response):
+    """Remembers the process that was asked first."""
+    if not warmed:
+        warmed.append(os.getpid())
+    return text(start_response, f"{warmed[0]} {os.getpid()} {os.getppid()}")
+
+
+def opens(environ, start_response):
+    """What a pool of database connections does."""
+    server = socket.create_server(("127.0.0.1", 0))
+    held.append(socket.create_connection(server.getsockname()))
+    held.append(server)
+    return text(start_response, "opened")
 
 
 held = []

@@ -10,8 +10,10 @@ import traceback
 import _trilith
 
 from trilith_app import wsgi
-from trilith_app.application import find_application, reason_of
+from trilith_app.application import reason_of
 from trilith_app.config import CONFIG, NAME, Refused, RequestTimeout
+from trilith_app.preload import load_in_worker
+from trilith_app.protocol import probe
 
 
 def on_fork():
@@ -54,13 +56,13 @@ def run_worker(index, application, ready):
         failure = None
         try:
             if application is None:
-                application = find_application(CONFIG["wsgi"])
+                application = load_in_worker()
         except BaseException as error:
             if not isinstance(error, Refused):
                 traceback.print_exc()
             failure = reason_of(error)
         if CONFIG["ready"] and index == 0 and failure is None:
-            failure = wsgi.probe(application, CONFIG["ready"])
+            failure = probe(application, CONFIG["ready"], "ready")
         os.write(ready, (failure or "ok").encode("utf-8", "replace")[:4000])
         os.close(ready)
         if failure is None:

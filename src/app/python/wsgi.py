@@ -47,13 +47,14 @@ def report(environ, error):
     log(f"exception in {request.encode('unicode_escape').decode()}\n{text.rstrip()}")
 
 
-def probe(application, path):
-    """Asks the application for a page as a client would; None or what is wrong."""
+def probe(application, path, what):
+    """Asks the application for a page as a client would; None or what is wrong with the page that is
+    called by `what` (ready, warm)."""
     path, _, query = path.partition("?")
     environ = dict(template(), REQUEST_METHOD="GET", SCRIPT_NAME=CONFIG["mount"], PATH_INFO=path,
                    QUERY_STRING=query, SERVER_NAME=CONFIG["host"], SERVER_PORT="80",
                    SERVER_PROTOCOL="HTTP/1.1", HTTP_HOST=CONFIG["host"], REMOTE_ADDR="127.0.0.1",
-                   HTTP_USER_AGENT="trilith-ready", REQUEST_ID="ready")
+                   HTTP_USER_AGENT="trilith-" + what, REQUEST_ID=what)
     environ["wsgi.url_scheme"] = "http"
     environ["wsgi.input"] = io.BytesIO()
     seen = []
@@ -73,7 +74,7 @@ def probe(application, path):
     except Exception as error:
         report(environ, error)
         lines = traceback.format_exception_only(type(error), error)
-        return f"the ready page {path} failed: {lines[-1].strip()}"
+        return f"the {what} page {path} failed: {lines[-1].strip()}"
     if not seen or not seen[0][:1] in ("2", "3", "4"):
-        return f"the ready page {path} was answered '{seen[0] if seen else 'nothing'}'"
+        return f"the {what} page {path} was answered '{seen[0] if seen else 'nothing'}'"
     return None
