@@ -44,6 +44,18 @@ enum http_field http_field_find(struct text name)
     return FIELD_OTHER;
 }
 
+_Static_assert(FIELD_COUNT <= 64, "a bit for each field");
+
+static uint64_t field_bit(enum http_field field)
+{
+    return UINT64_C(1) << field;
+}
+
+static bool may_have(const struct http_headers *headers, enum http_field field)
+{
+    return headers->present == 0 || (headers->present & field_bit(field)) != 0;
+}
+
 struct text http_field_name(enum http_field field)
 {
     return field_names[field];
@@ -52,6 +64,8 @@ struct text http_field_name(enum http_field field)
 const struct http_header *http_headers_find(const struct http_headers *headers,
                                             enum http_field field)
 {
+    if (!may_have(headers, field))
+        return NULL;
     for (size_t i = 0; i < headers->count; i++)
         if (headers->items[i].field == field)
             return &headers->items[i];
@@ -91,6 +105,8 @@ bool http_headers_add(struct http_headers *headers, struct arena *arena, enum ht
         headers->capacity = capacity;
     }
     headers->items[headers->count++] = (struct http_header){ name, value, field };
+    if (headers->present != 0 || headers->count == 1)
+        headers->present |= field_bit(field);
     return true;
 }
 
@@ -101,6 +117,7 @@ void http_headers_remove(struct http_headers *headers, enum http_field field)
         if (headers->items[i].field != field)
             headers->items[kept++] = headers->items[i];
     headers->count = kept;
+    headers->present &= ~field_bit(field);
 }
 
 static bool list_has_token(struct text list, struct text token)
@@ -114,6 +131,8 @@ static bool list_has_token(struct text list, struct text token)
 bool http_headers_has_token(const struct http_headers *headers, enum http_field field,
                             struct text token)
 {
+    if (!may_have(headers, field))
+        return false;
     for (size_t i = 0; i < headers->count; i++)
         if (headers->items[i].field == field && list_has_token(headers->items[i].value, token))
             return true;

@@ -102,6 +102,8 @@ struct http_headers {
     struct http_header *items;
     size_t count;
     size_t capacity;
+    uint64_t present; /* private: a bit per field that was added, so that most searches end at once;
+                       * 0 with items: not known */
 };
 
 /* FIELD_OTHER when the name is not in the list. */
@@ -244,6 +246,33 @@ void http_response_send(struct http_exchange *exchange, struct text data, bool i
 void http_response_file(struct http_exchange *exchange, int file, bool owns_file, int64_t offset,
                         int64_t len, bool is_last);
 
+/* Bytes that many answers share; what is on its way to a client keeps them alive. */
+struct http_blob {
+    size_t references;
+    size_t len;
+    char data[];
+};
+
+/* With one reference and one more byte than len, not initialised. unref accepts NULL. */
+struct http_blob *http_blob_new(size_t len);
+struct http_blob *http_blob_ref(struct http_blob *blob);
+void http_blob_unref(struct http_blob *blob);
+
+/* Like http_response_send for the bytes [start, start + len) of a blob: sent from where they are.
+ */
+void http_response_blob(struct http_exchange *exchange, struct http_blob *blob, size_t start,
+                        size_t len, bool is_last);
+
+/* The head as it will be sent, but for Date and Connection, to be kept for answers that differ in
+ * nothing else. After all headers are set and before the body; the length must be known. NULL when
+ * a filter's work cannot be kept (see http_filter.is_fixed). The caller owns a reference. */
+struct http_blob *http_response_head_keep(struct http_exchange *exchange);
+
+/* A whole answer with a head that http_response_head_keep made for this status, under the same
+ * configuration, and its body (NULL: none). False when it cannot be used: nothing has happened. */
+bool http_response_kept(struct http_exchange *exchange, int status, const struct http_blob *head,
+                        struct http_blob *body);
+
 /* True when a well-behaved producer should pause until drained(). */
 bool http_response_is_full(const struct http_exchange *exchange);
 
@@ -273,6 +302,8 @@ struct http_filter {
     void (*data)(struct http_filter *filter, struct http_exchange *exchange, struct text data,
                  bool is_last);
     struct http_filter *next; /* private */
+    bool is_fixed; /* head() depends on the route, the status and the headers only, and there is no
+                    * data(): a head that went through it may be kept for other answers */
 };
 
 /* Adds a filter in front of those already there; memory from the exchange's arena. Before the head

@@ -22,9 +22,11 @@ enum {
     OUTPUT_LOW_BYTES = 64 * 1024,   /* drained() */
     PIPELINE_LIMIT = 64,            /* answers that wait to be sent together */
     SMALL_FILE_BYTES = 32 * 1024,   /* copied behind the head instead of sent from the file */
-    DROP_LIMIT = 256 * 1024,        /* of a body nobody wants, before the connection is closed */
-    ARENA_LIMIT = 1024 * 1024,      /* of an exchange */
-    IDLE_EXCHANGES = 256,           /* kept for reuse */
+    STATUS_LINE_MAX = 64,
+    SMALL_BLOB_BYTES = 4096,   /* copied behind the head: cheaper than a piece of its own */
+    DROP_LIMIT = 256 * 1024,   /* of a body nobody wants, before the connection is closed */
+    ARENA_LIMIT = 1024 * 1024, /* of an exchange */
+    IDLE_EXCHANGES = 256,      /* kept for reuse */
     IDLE_CHUNKS = 256,
     PUMPS_PER_TURN = 4,   /* 16 KiB of a file through the filters each; then others */
     DRAIN_GRACE_MS = 200, /* an idle client may have a request on its way when draining starts */
@@ -34,9 +36,10 @@ enum {
 
 struct chunk {
     struct chunk *next;
-    int file; /* -1: bytes in data */
-    uint32_t start;
-    uint32_t end;
+    int file;               /* -1: bytes in memory */
+    struct http_blob *blob; /* NULL: bytes in data */
+    size_t start;
+    size_t end;
     int64_t offset; /* of a file */
     int64_t left;
     char data[];
@@ -44,7 +47,9 @@ struct chunk {
 
 struct chunk_pool {
     struct chunk *idle;
+    struct chunk *idle_small; /* those without room for data: of blobs and files */
     size_t count;
+    size_t small_count;
 };
 
 struct output {
@@ -57,13 +62,19 @@ struct output {
 };
 
 void output_append(struct output *output, struct chunk_pool *pool, struct text data);
+/* len bytes of room in one piece (at most CHUNK_BYTES), to be filled at once. */
+char *output_reserve(struct output *output, struct chunk_pool *pool, size_t len);
 void output_append_uint(struct output *output, struct chunk_pool *pool, uint64_t value,
                         unsigned base);
+/* References the blob; small parts are copied. */
+void output_append_blob(struct output *output, struct chunk_pool *pool, struct http_blob *blob,
+                        size_t start, size_t len);
 /* Copies a part of a file; false when it is shorter or cannot be read. */
 bool output_append_from_file(struct output *output, struct chunk_pool *pool, int file,
                              int64_t offset, int64_t len);
 /* Owns the descriptor from now on. */
-void output_append_file(struct output *output, int file, int64_t offset, int64_t len);
+void output_append_file(struct output *output, struct chunk_pool *pool, int file, int64_t offset,
+                        int64_t len);
 /* Hands the front to the stream, if nothing is being sent yet. */
 void output_flush(struct output *output, struct stream *stream, int64_t timeout_ms);
 /* What output_flush handed over is sent. */
@@ -152,6 +163,16 @@ bool exchange_read_body(struct http_exchange *exchange);
 enum http1_state exchange_drop_body(struct http_exchange *exchange);
 void collect_reset(struct collect *collect);
 
+/* Status, length and headers through the filters, once. */
+void exchange_filter_head(struct http_exchange *exchange);
+/* Known when the head is written: whether the rest of the request's body will be read. */
+bool exchange_may_keep_alive(const struct http_exchange *exchange);
+/* The last byte of the answer is in the output. */
+void exchange_finish(struct http_exchange *exchange);
+/* Tells the connection that there is something to send. */
+void exchange_queued(struct http_exchange *exchange);
+/* "HTTP/1.1 200 OK" with its line end, into out (STATUS_LINE_MAX bytes). Returns the length. */
+size_t exchange_status_line(int status, char *out);
 /* Moves waiting pieces through the filters; true when something moved. */
 bool exchange_pump(struct http_exchange *exchange);
 void exchange_reset_answer(struct http_exchange *exchange);

@@ -1,7 +1,7 @@
 /*
- * What waits to be sent on a connection: a chain of memory chunks and file parts. Small pieces are
- * put together in a chunk, so a head and its body, and the answers to pipelined requests, leave in
- * one send. Chunks come from a pool and are held only while something waits.
+ * What waits to be sent on a connection: a chain of memory chunks, parts of blobs and of files.
+ * Small pieces are put together in a chunk, so a head and its body, and the answers to pipelined
+ * requests, leave in one send. Chunks come from a pool and are held only while something waits.
  */
 #include "http/http_private.h"
 
@@ -18,21 +18,46 @@ static struct chunk *chunk_take(struct chunk_pool *pool)
         chunk = memory_new(sizeof(*chunk) + CHUNK_BYTES);
     }
     chunk->next = NULL;
+    chunk->blob = NULL;
     chunk->file = -1;
     chunk->start = chunk->end = 0;
     return chunk;
 }
 
+/* Without room for data. */
+static struct chunk *chunk_take_small(struct chunk_pool *pool)
+{
+    struct chunk *chunk = pool->idle_small;
+    if (chunk != NULL) {
+        pool->idle_small = chunk->next;
+        pool->small_count--;
+    } else {
+        chunk = memory_new(sizeof(*chunk));
+    }
+    *chunk = (struct chunk){ .file = -1 };
+    return chunk;
+}
+
+static bool is_small(const struct chunk *chunk)
+{
+    return chunk->file >= 0 || chunk->blob != NULL;
+}
+
 static void chunk_give_back(struct chunk_pool *pool, struct chunk *chunk)
 {
-    if (chunk->file >= 0 || pool->count >= IDLE_CHUNKS) {
-        fd_close(&chunk->file);
+    bool was_small = is_small(chunk);
+    struct chunk **idle = was_small ? &pool->idle_small : &pool->idle;
+    size_t *count = was_small ? &pool->small_count : &pool->count;
+    fd_close(&chunk->file);
+    http_blob_unref(chunk->blob);
+    chunk->blob = NULL;
+    if (*count >= IDLE_CHUNKS) {
         memory_free(chunk);
         return;
     }
-    chunk->next = pool->idle;
-    pool->idle = chunk;
-    pool->count++;
+    chunk->next = *idle;
+    *idle = chunk;
+    ++*count;
 }
 
 static void chain(struct output *output, struct chunk *chunk)
@@ -48,7 +73,7 @@ static void chain(struct output *output, struct chunk *chunk)
 static char *room_behind(struct output *output, struct chunk_pool *pool, size_t *room)
 {
     struct chunk *last = output->last;
-    if (last == NULL || last->file >= 0 || last->end == CHUNK_BYTES) {
+    if (last == NULL || is_small(last) || last->end == CHUNK_BYTES) {
         last = chunk_take(pool);
         chain(output, last);
     }
@@ -58,7 +83,7 @@ static char *room_behind(struct output *output, struct chunk_pool *pool, size_t 
 
 static void added(struct output *output, size_t len)
 {
-    output->last->end += (uint32_t)len;
+    output->last->end += len;
     output->waiting += len;
     output->queued += (int64_t)len;
 }
@@ -73,6 +98,30 @@ void output_append(struct output *output, struct chunk_pool *pool, struct text d
         added(output, len);
         data = text_skip(data, len);
     }
+}
+
+char *output_reserve(struct output *output, struct chunk_pool *pool, size_t len)
+{
+    struct chunk *last = output->last;
+    if (last == NULL || is_small(last) || CHUNK_BYTES - last->end < len)
+        chain(output, chunk_take(pool));
+    char *place = output->last->data + output->last->end;
+    added(output, len);
+    return place;
+}
+
+void output_append_blob(struct output *output, struct chunk_pool *pool, struct http_blob *blob,
+                        size_t start, size_t len)
+{
+    if (len <= SMALL_BLOB_BYTES) {
+        output_append(output, pool, text_from(blob->data + start, len));
+        return;
+    }
+    struct chunk *chunk = chunk_take_small(pool);
+    chunk->blob = http_blob_ref(blob);
+    chunk->start = chunk->end = start;
+    chain(output, chunk);
+    added(output, len);
 }
 
 void output_append_uint(struct output *output, struct chunk_pool *pool, uint64_t value,
@@ -104,9 +153,10 @@ bool output_append_from_file(struct output *output, struct chunk_pool *pool, int
     return true;
 }
 
-void output_append_file(struct output *output, int file, int64_t offset, int64_t len)
+void output_append_file(struct output *output, struct chunk_pool *pool, int file, int64_t offset,
+                        int64_t len)
 {
-    struct chunk *chunk = memory_new(sizeof(*chunk));
+    struct chunk *chunk = chunk_take_small(pool);
     chunk->file = file;
     chunk->offset = offset;
     chunk->left = len;
@@ -128,7 +178,8 @@ void output_flush(struct output *output, struct stream *stream, int64_t timeout_
         return;
     }
     for (; chunk != NULL && chunk->file < 0 && count < (int)COUNT(iov); chunk = chunk->next) {
-        iov[count].iov_base = chunk->data + chunk->start;
+        char *data = chunk->blob != NULL ? chunk->blob->data : chunk->data;
+        iov[count].iov_base = data + chunk->start;
         iov[count].iov_len = chunk->end - chunk->start;
         output->sending += (int64_t)iov[count++].iov_len;
     }
@@ -156,11 +207,11 @@ void output_sent(struct output *output, struct chunk_pool *pool)
             drop_first(output, pool);
             return;
         }
-        int64_t have = chunk->end - chunk->start;
-        int64_t len = have < left ? have : left;
-        chunk->start += (uint32_t)len;
-        output->waiting -= (size_t)len;
-        left -= len;
+        size_t have = chunk->end - chunk->start;
+        size_t len = (int64_t)have < left ? have : (size_t)left;
+        chunk->start += len;
+        output->waiting -= len;
+        left -= (int64_t)len;
         if (chunk->start == chunk->end)
             drop_first(output, pool);
     }
@@ -173,12 +224,18 @@ void output_done(struct output *output, struct chunk_pool *pool)
     *output = (struct output){ 0 };
 }
 
-void chunk_pool_done(struct chunk_pool *pool)
+static void chunks_free(struct chunk **idle)
 {
-    while (pool->idle != NULL) {
-        struct chunk *chunk = pool->idle;
-        pool->idle = chunk->next;
+    while (*idle != NULL) {
+        struct chunk *chunk = *idle;
+        *idle = chunk->next;
         memory_free(chunk);
     }
-    pool->count = 0;
+}
+
+void chunk_pool_done(struct chunk_pool *pool)
+{
+    chunks_free(&pool->idle);
+    chunks_free(&pool->idle_small);
+    *pool = (struct chunk_pool){ 0 };
 }

@@ -78,17 +78,17 @@ bool http_response_header_name(struct http_exchange *exchange, struct text name,
     return add_header(exchange, field, field == FIELD_OTHER ? name : http_field_name(field), value);
 }
 
-static void append_status_line(struct http_exchange *exchange)
+size_t exchange_status_line(int status, char *out)
 {
-    if (exchange->status == 200) {
-        append(exchange, T("HTTP/1.1 200 OK\r\n"));
-        return;
-    }
-    append(exchange, T("HTTP/1.1 "));
-    output_append_uint(output_of(exchange), pool_of(exchange), (uint64_t)exchange->status, 10);
-    append(exchange, T(" "));
-    append(exchange, text_of(http_status_text(exchange->status)));
-    append(exchange, T("\r\n"));
+    const char *reason = http_status_text(status);
+    size_t len = strlen(reason);
+    memcpy(out, "HTTP/1.1 ", 9);
+    for (int i = 11; i >= 9; i--, status /= 10)
+        out[i] = (char)('0' + status % 10);
+    out[12] = ' ';
+    memcpy(out + 13, reason, len);
+    memcpy(out + 13 + len, "\r\n", 2);
+    return len + 15;
 }
 
 static void append_field(struct http_exchange *exchange, struct text name, struct text value)
@@ -124,8 +124,7 @@ static void append_framing(struct http_exchange *exchange)
         append(exchange, T("Connection: keep-alive\r\n"));
 }
 
-/* Known now: whether the rest of the request's body will be read. */
-static bool may_keep_alive(const struct http_exchange *exchange)
+bool exchange_may_keep_alive(const struct http_exchange *exchange)
 {
     const struct connection *conn = exchange->conn;
     bool is_left = !exchange->is_request_done && exchange->request.has_body;
@@ -138,8 +137,9 @@ static void write_head(struct http_exchange *exchange)
 {
     struct text server_name = exchange->config->server_name;
     exchange->is_head_sent = true;
-    exchange->keep_alive = may_keep_alive(exchange);
-    append_status_line(exchange);
+    exchange->keep_alive = exchange_may_keep_alive(exchange);
+    char line[STATUS_LINE_MAX];
+    append(exchange, text_from(line, exchange_status_line(exchange->status, line)));
     append(exchange, server_date(exchange->conn->server));
     if (server_name.len > 0)
         append_field(exchange, T("Server"), server_name);
@@ -155,7 +155,7 @@ static void write_head(struct http_exchange *exchange)
 
 /* ---- body, behind the filters ---- */
 
-static void finish(struct http_exchange *exchange)
+void exchange_finish(struct http_exchange *exchange)
 {
     if (exchange->is_chunked && !exchange->drops_body)
         append(exchange, T("0\r\n\r\n"));
@@ -198,20 +198,26 @@ static void begin_chunk(struct http_exchange *exchange, int64_t len)
     append(exchange, T("\r\n"));
 }
 
-static void sink(struct http_exchange *exchange, struct text data, bool is_last)
+/* `blob`: NULL, or what the data is a part of. */
+static void sink(struct http_exchange *exchange, struct text data, struct http_blob *blob,
+                 bool is_last)
 {
     begin_body(exchange, (int64_t)data.len, is_last);
     if (!exchange->drops_body)
         data.len = (size_t)cut(exchange, (int64_t)data.len);
     if (data.len > 0 && !exchange->drops_body) {
         begin_chunk(exchange, (int64_t)data.len);
-        append(exchange, data);
+        if (blob != NULL)
+            output_append_blob(output_of(exchange), pool_of(exchange), blob,
+                               (size_t)(data.data - blob->data), data.len);
+        else
+            append(exchange, data);
         if (exchange->is_chunked)
             append(exchange, T("\r\n"));
         exchange->body_sent += (int64_t)data.len;
     }
     if (is_last)
-        finish(exchange);
+        exchange_finish(exchange);
 }
 
 /* Owns the descriptor. */
@@ -224,7 +230,7 @@ static void sink_file(struct http_exchange *exchange, int file, int64_t offset, 
     if (len > 0) {
         begin_chunk(exchange, len);
         if (len > SMALL_FILE_BYTES) {
-            output_append_file(output, file, offset, len);
+            output_append_file(output, pool_of(exchange), file, offset, len);
             file = -1;
         } else if (!output_append_from_file(output, pool_of(exchange), file, offset, len)) {
             exchange->failure = "file shorter than announced";
@@ -236,7 +242,7 @@ static void sink_file(struct http_exchange *exchange, int file, int64_t offset, 
     }
     fd_close(&file);
     if (is_last)
-        finish(exchange);
+        exchange_finish(exchange);
 }
 
 /* ---- filters ---- */
@@ -265,10 +271,10 @@ void http_filter_pass(struct http_filter *filter, struct http_exchange *exchange
     if (next != NULL)
         next->data(next, exchange, data, is_last);
     else
-        sink(exchange, data, is_last);
+        sink(exchange, data, NULL, is_last);
 }
 
-static void filter_head(struct http_exchange *exchange)
+void exchange_filter_head(struct http_exchange *exchange)
 {
     if (exchange->is_filtered)
         return;
@@ -342,25 +348,37 @@ bool http_response_is_full(const struct http_exchange *exchange)
     return exchange->pieces != NULL || exchange->conn->output.waiting >= OUTPUT_HIGH_BYTES;
 }
 
-static void note_full(struct http_exchange *exchange)
+void exchange_queued(struct http_exchange *exchange)
 {
     exchange->was_full = exchange->was_full || http_response_is_full(exchange);
     connection_wake(exchange->conn);
 }
 
-void http_response_send(struct http_exchange *exchange, struct text data, bool is_last)
+static void send_bytes(struct http_exchange *exchange, struct text data, struct http_blob *blob,
+                       bool is_last)
 {
     if (exchange->is_complete || exchange->is_broken)
         return;
-    filter_head(exchange);
+    exchange_filter_head(exchange);
     struct http_filter *filter = exchange->drops_body ? NULL : next_with_data(exchange->filters);
     if (filter != NULL && exchange->pieces != NULL)
         add_piece(exchange, (struct piece){ .file = -1, .text = data, .is_last = is_last });
     else if (filter != NULL && (data.len > 0 || is_last))
         filter->data(filter, exchange, data, is_last);
     else
-        sink(exchange, data, is_last);
-    note_full(exchange);
+        sink(exchange, data, blob, is_last);
+    exchange_queued(exchange);
+}
+
+void http_response_send(struct http_exchange *exchange, struct text data, bool is_last)
+{
+    send_bytes(exchange, data, NULL, is_last);
+}
+
+void http_response_blob(struct http_exchange *exchange, struct http_blob *blob, size_t start,
+                        size_t len, bool is_last)
+{
+    send_bytes(exchange, text_from(blob->data + start, len), blob, is_last);
 }
 
 void http_response_file(struct http_exchange *exchange, int file, bool owns_file, int64_t offset,
@@ -375,17 +393,17 @@ void http_response_file(struct http_exchange *exchange, int file, bool owns_file
         http_response_abort(exchange);
         return;
     }
-    filter_head(exchange);
+    exchange_filter_head(exchange);
     if (exchange->drops_body) {
         fd_close(&owned);
-        sink(exchange, text_from("", 0), is_last);
+        sink(exchange, text_from("", 0), NULL, is_last);
     } else if (next_with_data(exchange->filters) != NULL) {
         add_piece(exchange, (struct piece){
                                 .file = owned, .offset = offset, .left = len, .is_last = is_last });
     } else {
         sink_file(exchange, owned, offset, len, is_last);
     }
-    note_full(exchange);
+    exchange_queued(exchange);
 }
 
 void http_response_abort(struct http_exchange *exchange)

@@ -46,10 +46,19 @@ struct web_files *web_files_new(size_t memory_bytes)
     return files;
 }
 
+static void heads_drop(struct web_body *body)
+{
+    for (int i = 0; i < WEB_HEAD_COUNT; i++) {
+        http_blob_unref(body->heads[i]);
+        body->heads[i] = NULL;
+    }
+}
+
 static void body_drop(struct web_body *body)
 {
     fd_close(&body->fd);
-    memory_free(body->memory);
+    heads_drop(body);
+    http_blob_unref(body->memory);
     *body = (struct web_body){ .fd = -1 };
 }
 
@@ -121,9 +130,9 @@ static void body_read(struct web_body *body)
 {
     struct stat info;
     size_t len = (size_t)body->size, at = 0;
-    char *memory = memory_new(len + 1);
+    struct http_blob *memory = http_blob_new(len);
     while (at < len) {
-        ssize_t got = sys_pread(body->fd, memory + at, len - at, (int64_t)at);
+        ssize_t got = sys_pread(body->fd, memory->data + at, len - at, (int64_t)at);
         if (got <= 0)
             break;
         at += (size_t)got;
@@ -132,7 +141,7 @@ static void body_read(struct web_body *body)
     if (fstat(body->fd, &info) == 0)
         after = identity_of(&info);
     if (at < len || !identity_equal(&after, &body->identity)) {
-        memory_free(memory);
+        http_blob_unref(memory);
         return;
     }
     body->memory = memory;
@@ -193,6 +202,8 @@ static bool file_load(struct web_file *file)
     bool is_same = identity_equal(&before, &body->identity);
     for (int i = ENCODING_IDENTITY + 1; i < ENCODING_COUNT; i++) {
         file->bodies[i].is_checked = false;
+        if (!is_same)
+            heads_drop(&file->bodies[i]); /* they have the date of the file itself */
         if (file->bodies[i].state != BODY_FILE && !is_same)
             body_drop(&file->bodies[i]);
     }
@@ -306,6 +317,15 @@ void web_files_sent(struct web_files *files)
     files->loose = NULL;
 }
 
+void web_files_forget(struct web_files *files, int folder)
+{
+    list_each (at, &files->used) {
+        struct web_file *file = list_entry(at, struct web_file, link);
+        if (file->folder == folder)
+            file_forget(files, file);
+    }
+}
+
 /* Looks on the disk for the sibling; a form made here stays when there is none. */
 static void sibling_check(struct web_file *file, enum web_encoding encoding)
 {
@@ -354,12 +374,12 @@ struct web_body *web_file_compressed(struct web_files *files, struct web_file *f
         return NULL;
     AUTO(buffer_done) struct buffer out = buffer_of(FILE_MEMORY_MAX);
     body->state = BODY_NONE;
-    if (!web_compress_all(encoding, text_from(plain->memory, (size_t)plain->size), &out))
+    if (!web_compress_all(encoding, text_from(plain->memory->data, plain->memory->len), &out))
         return NULL;
     body->state = BODY_MADE;
     body->size = (int64_t)out.len;
-    body->memory = memory_resize(out.data, out.len);
-    out = buffer_of(0);
+    body->memory = http_blob_new(out.len);
+    memcpy(body->memory->data, out.data, out.len);
     body->identity = plain->identity;
     /* weak: another process may have made other bytes of the same content */
     char tag[FILE_ETAG_SIZE - 2];

@@ -16,11 +16,14 @@ enum {
     FILE_ETAG_SIZE = 56,
 };
 
+enum web_head { WEB_HEAD_WHOLE, WEB_HEAD_NOT_MODIFIED, WEB_HEAD_COUNT };
+
 struct web_body { /* one coding of a file */
     enum { BODY_UNKNOWN, BODY_NONE, BODY_FILE, BODY_MADE } state;
-    bool is_checked; /* siblings: the disk was asked */
-    int fd;          /* >= 0: a large file; take it (set to -1) to send it */
-    char *memory;    /* else its bytes */
+    bool is_checked;          /* siblings: the disk was asked */
+    int fd;                   /* >= 0: a large file; take it (set to -1) to send it */
+    struct http_blob *memory; /* else its bytes */
+    struct http_blob *heads[WEB_HEAD_COUNT]; /* kept heads of answers with it; NULL: not made yet */
     int64_t size;
     char etag[FILE_ETAG_SIZE];
     struct web_identity {
@@ -59,6 +62,9 @@ struct web_file *web_files_find(struct web_files *files, int folder, const char 
 
 /* What find returned is not needed any more: closes it when it is not kept. */
 void web_files_sent(struct web_files *files);
+
+/* Drops all that is kept below the folder: call it before its descriptor is closed. */
+void web_files_forget(struct web_files *files, int folder);
 
 /* The sibling with that coding, if there is one that is not older than the file; else NULL. */
 struct web_body *web_file_sibling(struct web_files *files, struct web_file *file,

@@ -67,7 +67,7 @@ static struct web_file *find(struct place *place, const char *name, int64_t now_
 static struct text contents(const struct web_file *file)
 {
     const struct web_body *body = &file->bodies[ENCODING_IDENTITY];
-    return text_from(body->memory, (size_t)body->size);
+    return text_from(body->memory->data, (size_t)body->size);
 }
 
 TEST(web_files_show_changes_at_once)

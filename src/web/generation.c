@@ -33,6 +33,15 @@ static void answer_no_route(const struct web_generation *self, struct http_excha
     web_reply_method(exchange, buffer_text(&allow));
 }
 
+/* Static files choose their coding themselves; a redirect and a short text have nothing to gain, so
+ * their head may be kept. */
+static bool may_compress(const struct site_route *route)
+{
+    bool is_short = route->body.len > 0 && route->body.len < COMPRESS_MIN;
+    return route->compress && route->action != ACTION_STATIC && route->action != ACTION_REDIRECT &&
+           !(route->action == ACTION_RESPOND && is_short);
+}
+
 static void router_start(struct http_handler *handler, struct http_exchange *exchange)
 {
     struct web_generation *self =
@@ -50,8 +59,7 @@ static void router_start(struct http_handler *handler, struct http_exchange *exc
         web_reply_method(exchange, T("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
         return;
     }
-    /* static files choose their coding themselves */
-    if (route->compress && route->action != ACTION_STATIC)
+    if (may_compress(route))
         web_compress_attach(exchange, self->compressors);
     struct http_handler *next = self->handlers[route - self->routes];
     next->start(next, exchange);

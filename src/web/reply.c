@@ -12,6 +12,8 @@ enum { LOCATION_LIMIT = 65536 };
 struct route_handler {
     struct http_handler handler;
     const struct site_route *route;
+    struct http_blob *body; /* of respond: what it answers, */
+    struct http_blob *head; /* and its head once it was made; NULL when it cannot be kept */
 };
 
 static void path_append(struct buffer *out, struct text path)
@@ -75,13 +77,29 @@ void web_reply_add_slash(struct http_exchange *exchange)
 
 static void respond_start(struct http_handler *handler, struct http_exchange *exchange)
 {
-    const struct site_route *route = ((struct route_handler *)handler)->route;
+    struct route_handler *self = (struct route_handler *)handler;
+    const struct site_route *route = self->route;
     struct text type = route->type.len > 0 ? route->type : T("text/plain; charset=utf-8");
     http_exchange_note(exchange, T("respond"), 0, 0);
-    if (route->body.len == 0 && route->status >= 400)
+    if (self->head != NULL &&
+        http_response_kept(exchange, (int)route->status, self->head, self->body))
+        return;
+    if (route->body.len == 0 && route->status >= 400) {
         http_reply_error(exchange, (int)route->status);
-    else
-        http_reply(exchange, (int)route->status, type, route->body);
+        return;
+    }
+    http_response_start(exchange, (int)route->status, (int64_t)route->body.len);
+    http_response_header(exchange, FIELD_CONTENT_TYPE, type);
+    if (self->head == NULL)
+        self->head = http_response_head_keep(exchange);
+    http_response_blob(exchange, self->body, 0, self->body->len, true);
+}
+
+static void respond_done(void *handler)
+{
+    struct route_handler *self = handler;
+    http_blob_unref(self->head);
+    http_blob_unref(self->body);
 }
 
 static struct http_handler *route_handler_new(struct arena *arena, const struct site_route *route,
@@ -104,7 +122,14 @@ struct http_handler *web_redirect_new(struct arena *arena, const struct site_rou
 struct http_handler *web_respond_new(struct arena *arena, const struct site_route *route)
 {
     static const struct http_handler prototype = { .name = "respond", .start = respond_start };
-    return route_handler_new(arena, route, &prototype);
+    struct http_handler *handler = route_handler_new(arena, route, &prototype);
+    struct route_handler *self = (struct route_handler *)handler;
+    if (self == NULL || !arena_defer(arena, respond_done, self))
+        return NULL;
+    self->body = http_blob_new(route->body.len);
+    if (route->body.len > 0)
+        memcpy(self->body->data, route->body.data, route->body.len);
+    return handler;
 }
 
 /* ---- methods ---- */
@@ -192,6 +217,7 @@ void web_rules_attach(struct http_exchange *exchange, const struct site_route *r
     if (self == NULL)
         return;
     self->filter.head = rules_head;
+    self->filter.is_fixed = true;
     self->route = route;
     http_filter_add(exchange, &self->filter);
 }

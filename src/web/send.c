@@ -26,6 +26,7 @@ struct sending {
     bool is_negotiable;
     bool uses_filter;
     bool has_range;
+    bool is_dated; /* nothing in its heads depends on the time */
     struct text etag;
     struct text modified;
 };
@@ -76,6 +77,7 @@ static void validators_make(struct sending *s)
         s->etag = arena_print(arena, "W/%s", s->body->etag);
     int64_t now_s = loop_wall_s(http_exchange_loop(s->exchange));
     s->modified = text_of(s->file->modified);
+    s->is_dated = s->file->modified_s <= now_s && !s->uses_filter;
     if (s->file->modified_s > now_s) { /* RFC 9110 8.8.2.1: never later than Date */
         char now[CLOCK_HTTP_SIZE];
         clock_format_http(now_s, now);
@@ -105,7 +107,7 @@ static void headers_body(struct sending *s, struct text type)
 static void send_part(struct sending *s, struct web_range range, bool is_last)
 {
     if (s->body->memory != NULL) {
-        http_response_send(s->exchange, text_from(s->body->memory + range.start, (size_t)range.len),
+        http_response_blob(s->exchange, s->body->memory, (size_t)range.start, (size_t)range.len,
                            is_last);
         return;
     }
@@ -115,12 +117,40 @@ static void send_part(struct sending *s, struct web_range range, bool is_last)
     http_response_file(s->exchange, fd, is_last, range.start, range.len, is_last);
 }
 
+/* The head of the last answer of that kind, or NULL; then head_keep once the headers are set. */
+static const struct http_blob *head_kept(const struct sending *s, enum web_head kind)
+{
+    return s->is_dated ? s->body->heads[kind] : NULL;
+}
+
+static void head_keep(struct sending *s, enum web_head kind)
+{
+    if (s->body->memory != NULL && s->is_dated && s->body->heads[kind] == NULL)
+        s->body->heads[kind] = http_response_head_keep(s->exchange);
+}
+
+static void send_not_modified(struct sending *s)
+{
+    const struct http_blob *head = head_kept(s, WEB_HEAD_NOT_MODIFIED);
+    if (head != NULL && http_response_kept(s->exchange, 304, head, NULL))
+        return;
+    http_response_start(s->exchange, 304, 0);
+    headers_common(s);
+    head_keep(s, WEB_HEAD_NOT_MODIFIED);
+    http_response_send(s->exchange, (struct text){ NULL, 0 }, true);
+}
+
 static void send_whole(struct sending *s)
 {
+    const struct http_blob *head = head_kept(s, WEB_HEAD_WHOLE);
+    if (head != NULL && http_response_kept(s->exchange, 200, head, s->body->memory))
+        return;
     http_response_start(s->exchange, 200, s->body->size);
     headers_body(s, s->file->type);
     if (s->uses_filter)
         web_compress_attach(s->exchange, s->pool);
+    else
+        head_keep(s, WEB_HEAD_WHOLE);
     send_part(s, (struct web_range){ 0, s->body->size }, true);
 }
 
@@ -223,9 +253,7 @@ void web_send_file(struct http_exchange *exchange, struct web_files *files, stru
         send_asked(&s, &selected);
         return;
     case CONDITION_NOT_MODIFIED:
-        http_response_start(exchange, 304, 0);
-        headers_common(&s);
-        http_response_send(exchange, (struct text){ NULL, 0 }, true);
+        send_not_modified(&s);
         return;
     case CONDITION_FAILED:
         http_reply_error(exchange, 412);

@@ -68,6 +68,7 @@ static void folder_look(struct web_static *self, int64_t now_ms)
         return;
     int fd = open(self->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0) {
+        web_files_forget(self->files, self->folder);
         fd_close(&self->again);
         self->folder = self->again = fd;
         self->has_complained = false;

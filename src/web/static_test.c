@@ -295,3 +295,65 @@ TEST(web_static_folder_made_again)
     expect(&bench, &after);
     bench_stop(&bench);
 }
+
+/* The answer without its Date. */
+static void without_date(struct buffer *answer)
+{
+    ssize_t start = text_find_text(buffer_text(answer), T("\r\nDate: "));
+    if (!CHECK(start >= 0, "Date"))
+        return;
+    size_t from = (size_t)start + 2;
+    ssize_t end = text_find(text_skip(buffer_text(answer), from), '\n');
+    size_t len = (size_t)end + 1;
+    memmove(answer->data + from, answer->data + from + len, answer->len - from - len);
+    answer->len -= len;
+}
+
+/* Header lines in another order are the same answer. */
+static bool same_answer(const struct buffer *first, const struct buffer *again)
+{
+    struct text rest = buffer_text(first);
+    if (first->len != again->len)
+        return false;
+    while (rest.len > 0)
+        if (text_find_text(buffer_text(again), text_next(&rest, '\n')) < 0)
+            return false;
+    return true;
+}
+
+TEST(web_static_kept_answers_are_the_same)
+{
+    static const char *const requests[] = {
+        "GET /static/text.txt HTTP/1.1\r\nHost: www.foobar.com\r\n\r\n",
+        "GET /text.txt HTTP/1.1\r\nHost: www.foobar.com\r\n\r\n",
+        "HEAD /text.txt HTTP/1.1\r\nHost: www.foobar.com\r\n\r\n",
+        "GET /text.txt HTTP/1.0\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: www.foobar.com\r\n\r\n",
+        "GET /gone HTTP/1.1\r\nHost: www.foobar.com\r\n\r\n",
+        "GET /empty/file HTTP/1.1\r\nHost: www.foobar.com\r\n\r\n",
+        "GET /long.txt HTTP/1.1\r\nHost: www.foobar.com\r\n\r\n",
+        "GET /long.txt HTTP/1.1\r\nHost: www.foobar.com\r\nAccept-Encoding: gzip\r\n\r\n",
+        "GET /app.js HTTP/1.1\r\nHost: www.foobar.com\r\nAccept-Encoding: br\r\n\r\n",
+        "GET /long.txt HTTP/1.1\r\nHost: www.foobar.com\r\nRange: bytes=1-4999\r\n\r\n",
+        "GET /static/text.txt HTTP/1.1\r\nHost: www.foobar.com\r\nIf-None-Match: *\r\n\r\n",
+        "GET /text.txt HTTP/1.1\r\nHost: www.foobar.com\r\nIf-None-Match: *\r\n\r\n",
+    };
+    struct bench bench;
+    if (!start(&bench))
+        return;
+    for (size_t i = 0; i < COUNT(requests); i++) {
+        AUTO(buffer_done) struct buffer first = bench_ask(&bench, requests[i]);
+        without_date(&first);
+        for (int round = 0; round < 2; round++) {
+            AUTO(buffer_done) struct buffer again = bench_ask(&bench, requests[i]);
+            without_date(&again);
+            CHECK(same_answer(&first, &again), "%s: %.*s, then %.*s", requests[i],
+                  FMT(buffer_text(&first)), FMT(buffer_text(&again)));
+        }
+    }
+    bench_file(&bench, "files/text.txt", T("changed"));
+    AUTO(buffer_done) struct buffer changed = bench_ask(&bench, requests[1]);
+    CHECK(text_equal(answer_body(&changed), T("changed")), "the file was changed");
+    CHECK(text_equal(answer_header(&changed, "Content-Length"), T("7")), "its length too");
+    bench_stop(&bench);
+}
