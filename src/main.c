@@ -7,6 +7,7 @@
 #include "cli/cli.h"
 #include "database/database.h"
 #include "dns/dns.h"
+#include "lab/lab.h"
 #include "web/web.h"
 
 static enum err make_app(const struct web_setup *setup, const struct site_route *route,
@@ -38,5 +39,10 @@ int main(int argc, char **argv)
 {
     static const struct role *const roles[] = { &database_role, &app_role, &edge_role, &dns_role,
                                                 NULL };
-    return cli_main(argc, argv, roles);
+    static const struct cli_tool tools[] = {
+        { "lab", "up|down|...", "Run the whole topology of a site on this machine", lab_usage,
+          lab_command },
+        { .name = NULL },
+    };
+    return cli_main(argc, argv, roles, tools);
 }

@@ -24,6 +24,7 @@ _trilith_options() {
         serve) echo --listen --quiet --json ;;
         app) echo --listen --workers --root --quiet --json ;;
         proxy) echo --to --listen --quiet --json ;;
+        lab) echo --lab --state --port --quiet --json ;;
         schema) echo --markdown ;;
         version) echo --json ;;
     esac
@@ -32,7 +33,7 @@ _trilith_options() {
 
 _trilith() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command= state= i
-    local commands="check up run status reload stop logs serve app proxy schema help version"
+    local commands="check up run status reload stop logs serve app proxy lab schema help version"
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         [ "${COMP_WORDS[i]}" = --state ] && state=${COMP_WORDS[i + 1]}

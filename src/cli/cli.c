@@ -17,15 +17,25 @@ const struct command *command_find(struct text name)
     return NULL;
 }
 
-const struct command *command_nearest(struct text name)
+const struct cli_tool *command_find_tool(const struct cli_tool *tools, struct text name)
 {
-    const struct command *best = NULL;
+    for (; tools->name != NULL; tools++) {
+        if (text_equal(name, text_of(tools->name)))
+            return tools;
+    }
+    return NULL;
+}
+
+const char *command_nearest(const struct cli_tool *tools, struct text name)
+{
+    const char *best = NULL;
     size_t limit = name.len <= 3 ? 2 : 3;
-    for (size_t i = 0; i < command_count; i++) {
-        size_t distance = text_distance(name, text_of(commands[i].name), limit);
+    for (size_t i = 0; i < command_count || tools->name != NULL;) {
+        const char *candidate = i < command_count ? commands[i++].name : (tools++)->name;
+        size_t distance = text_distance(name, text_of(candidate), limit);
         if (distance >= limit)
             continue;
-        best = &commands[i];
+        best = candidate;
         limit = distance;
     }
     return best;
@@ -41,29 +51,32 @@ static struct text command_name(const char *word)
     return text_of(word);
 }
 
-static int refuse_command(struct text name)
+static int refuse_command(const struct cli_tool *tools, struct text name)
 {
-    const struct command *near = command_nearest(name);
+    const char *near = command_nearest(tools, name);
     if (near != NULL)
-        complain("there is no command '%.*s', did you mean '%s'?", FMT(name), near->name);
+        complain("there is no command '%.*s', did you mean '%s'?", FMT(name), near);
     else
         complain("there is no command '%.*s'; `trilith help` lists them", FMT(name));
     return CLI_USAGE;
 }
 
-int cli_main(int argc, char **argv, const struct role *const roles[])
+int cli_main(int argc, char **argv, const struct role *const roles[], const struct cli_tool *tools)
 {
     struct buffer help AUTO(buffer_done) = buffer_of(65536);
-    struct invocation invocation = { .roles = roles };
+    struct invocation invocation = { .roles = roles, .tools = tools };
     struct why why;
     if (argc < 2) {
-        help_write(&help);
+        help_write(&help, tools);
         return print_text(buffer_text(&help)) ? CLI_USAGE : CLI_FAILED;
     }
     struct text name = command_name(argv[1]);
     const struct command *command = command_find(name);
+    const struct cli_tool *tool = command_find_tool(tools, name);
+    if (tool != NULL)
+        return tool->run(argc - 2, argv + 2);
     if (command == NULL)
-        return refuse_command(name);
+        return refuse_command(tools, name);
     if (!options_parse(command, argc - 2, argv + 2, &invocation, &why)) {
         complain("%s (`trilith %s --help` says more)", why.text, command->name);
         return CLI_USAGE;

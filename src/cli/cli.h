@@ -10,8 +10,17 @@
 
 enum cli_status { CLI_OK, CLI_FAILED, CLI_USAGE, CLI_NOT_RUNNING };
 
+/* A command with words of its own ("lab up", "lab down"), made by a role: src/main.c lists them. */
+struct cli_tool {
+    const char *name;
+    const char *arguments;               /* for the list of commands */
+    const char *summary;                 /* one line */
+    const char *usage;                   /* for `trilith help NAME`; whole lines */
+    int (*run)(int count, char **words); /* the words behind the name; returns the exit status */
+};
+
 /* Runs the command of argv and returns the exit status. roles: all of them, ended by NULL, for the
- * commands that run a site. */
-int cli_main(int argc, char **argv, const struct role *const roles[]);
+ * commands that run a site; tools: ended by a NULL name. */
+int cli_main(int argc, char **argv, const struct role *const roles[], const struct cli_tool *tools);
 
 #endif

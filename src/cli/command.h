@@ -54,6 +54,7 @@ struct invocation {
     size_t argument_count;
     struct options options;
     const struct role *const *roles;
+    const struct cli_tool *tools;
 };
 
 struct command {
@@ -72,14 +73,17 @@ extern const size_t command_count;
 
 const struct command *command_find(struct text name);
 
-/* The command that was probably meant; NULL: none is near. */
-const struct command *command_nearest(struct text name);
+/* The tool of that name, or NULL. */
+const struct cli_tool *command_find_tool(const struct cli_tool *tools, struct text name);
+
+/* The name of the command or tool that was probably meant; NULL: none is near. */
+const char *command_nearest(const struct cli_tool *tools, struct text name);
 
 /* Reads the words behind the command's name. False with the reason: wrong usage. */
 bool options_parse(const struct command *command, int count, char **words,
                    struct invocation *invocation, struct why *why);
 
-void help_write(struct buffer *out);                                        /* all commands */
+void help_write(struct buffer *out, const struct cli_tool *tools);          /* all commands */
 void help_write_command(struct buffer *out, const struct command *command); /* one */
 
 int command_help(const struct invocation *invocation);

@@ -28,16 +28,23 @@ static void write_wrapped(struct buffer *out, const char *text, size_t indent)
     buffer_print(out, "\n");
 }
 
-void help_write(struct buffer *out)
+static void write_row(struct buffer *out, const char *name, const char *arguments,
+                      const char *summary)
 {
     bool has_colour = terminal_has_colour(1);
+    buffer_print(out, "  %s%-8s%s ", colour_begin(COLOUR_BOLD, has_colour), name,
+                 colour_end(COLOUR_BOLD, has_colour));
+    buffer_print(out, "%-16s %s\n", arguments, summary);
+}
+
+void help_write(struct buffer *out, const struct cli_tool *tools)
+{
     buffer_print(out, "Trilith runs the whole web infrastructure of a site from one YAML file.\n\n"
                       "Usage: trilith COMMAND [ARGUMENTS] [OPTIONS]\n\n");
-    for (size_t i = 0; i < command_count; i++) {
-        buffer_print(out, "  %s%-8s%s ", colour_begin(COLOUR_BOLD, has_colour), commands[i].name,
-                     colour_end(COLOUR_BOLD, has_colour));
-        buffer_print(out, "%-16s %s\n", commands[i].arguments, commands[i].summary);
-    }
+    for (size_t i = 0; i < command_count; i++)
+        write_row(out, commands[i].name, commands[i].arguments, commands[i].summary);
+    for (; tools->name != NULL; tools++)
+        write_row(out, tools->name, tools->arguments, tools->summary);
     buffer_print(out, "\n`trilith help COMMAND` says more about one of them.\n"
                       "Exit status: 0 it worked, 1 it failed or the site file has mistakes,\n"
                       "2 wrong usage, 3 nothing runs there.\n");
@@ -75,9 +82,12 @@ int command_help(const struct invocation *invocation)
     if (invocation->argument_count > 0) {
         struct text name = text_of(invocation->arguments[0]);
         command = command_find(name);
-        const struct command *near = command_nearest(name);
+        const struct cli_tool *tool = command_find_tool(invocation->tools, name);
+        const char *near = command_nearest(invocation->tools, name);
+        if (tool != NULL)
+            return print_text(text_of(tool->usage)) ? CLI_OK : CLI_FAILED;
         if (command == NULL && near != NULL)
-            complain("there is no command '%s', did you mean '%s'?", name.data, near->name);
+            complain("there is no command '%s', did you mean '%s'?", name.data, near);
         else if (command == NULL)
             complain("there is no command '%s'; `trilith help` lists them", name.data);
         if (command == NULL)
@@ -86,7 +96,7 @@ int command_help(const struct invocation *invocation)
     if (command != NULL)
         help_write_command(&out, command);
     else
-        help_write(&out);
+        help_write(&out, invocation->tools);
     return print_text(buffer_text(&out)) ? CLI_OK : CLI_FAILED;
 }
 

@@ -1,0 +1,198 @@
+/*
+ * The plan of a lab. Addresses are grouped by their usual prefix (24 bits, 64 for IPv6), because a
+ * site file names addresses without one; each group becomes a bridge, and a router has an address
+ * in each, so servers of different networks reach each other as in a data centre. The client lives
+ * in a documentation range of its own that no server uses: the internet.
+ */
+#include "lab/plan.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { PREFIX_V4 = 24, PREFIX_V6 = 64 };
+
+/* The bytes of the address itself. */
+static uint8_t *bytes_of(struct address *address, size_t *len)
+{
+    *len = address_family(address) == AF_INET6 ? 16 : 4;
+    return address_family(address) == AF_INET6 ? address->u.v6.sin6_addr.s6_addr
+                                               : (uint8_t *)&address->u.v4.sin_addr;
+}
+
+static struct address base_of(const struct address *address)
+{
+    struct address base = *address;
+    size_t len;
+    uint8_t *bytes = bytes_of(&base, &len);
+    size_t kept = len == 16 ? PREFIX_V6 / 8 : PREFIX_V4 / 8;
+    memset(bytes + kept, 0, len - kept);
+    address_set_port(&base, 0);
+    return base;
+}
+
+static struct address host_in(const struct lab_network *network, unsigned host)
+{
+    struct address address = network->base;
+    size_t len;
+    uint8_t *bytes = bytes_of(&address, &len);
+    bytes[len - 1] = (uint8_t)host;
+    return address;
+}
+
+static bool is_taken(const struct lab_plan *plan, const struct address *address)
+{
+    for (size_t i = 0; i < plan->node_count; i++) {
+        if (address_equal(&plan->nodes[i].address, address))
+            return true;
+    }
+    return false;
+}
+
+/* ---- networks ---- */
+
+static enum err find_network(struct lab_plan *plan, const struct address *address, size_t *index,
+                             struct why *why)
+{
+    struct address base = base_of(address);
+    for (size_t i = 0; i < plan->network_count; i++) {
+        if (address_equal(&plan->networks[i].base, &base)) {
+            *index = i;
+            return OK;
+        }
+    }
+    if (plan->network_count == LAB_NETWORK_LIMIT)
+        return fail(why, ERR_LIMIT, "the servers are in more than %d networks", LAB_NETWORK_LIMIT);
+    *index = plan->network_count++;
+    plan->networks[*index] = (struct lab_network){
+        .base = base, .prefix = address_family(address) == AF_INET6 ? PREFIX_V6 : PREFIX_V4
+    };
+    return OK;
+}
+
+/* The first of the usual places for a router that no server has. */
+static enum err place_router(struct lab_plan *plan, struct lab_network *network, struct why *why)
+{
+    for (unsigned i = 0; i < 254; i++) {
+        struct address address = host_in(network, i == 0 ? 1 : 255 - i);
+        if (!is_taken(plan, &address)) {
+            network->router = address;
+            return OK;
+        }
+    }
+    char text[ADDRESS_TEXT_SIZE];
+    address_format_ip(&network->base, text);
+    return fail(why, ERR_RANGE, "the network %s/%d has no free address for the lab's router", text,
+                network->prefix);
+}
+
+/* ---- nodes ---- */
+
+static enum err add_node(struct lab_plan *plan, struct text name, struct address address,
+                         const struct site_server *server, struct why *why)
+{
+    struct lab_node *node = &plan->nodes[plan->node_count];
+    address_set_port(&address, 0);
+    if (is_taken(plan, &address))
+        return fail(why, ERR_RANGE, "server '%.*s' has the address of another one", FMT(name));
+    *node = (struct lab_node){ .address = address, .server = server };
+    if (!text_copy_to(name, node->name, sizeof(node->name)))
+        return fail(why, ERR_LIMIT, "the name '%.*s' is too long for a host", FMT(name));
+    snprintf(node->link, sizeof(node->link), "n%zu", plan->node_count);
+    enum err err = find_network(plan, &address, &node->network, why);
+    plan->node_count += err == OK;
+    return err;
+}
+
+static enum err add_client(struct lab_plan *plan, struct why *why)
+{
+    static const char *const ranges[] = { "203.0.113.10", "198.51.100.10", "192.0.2.10" };
+    for (size_t i = 0; i < COUNT(ranges); i++) {
+        struct address address, base;
+        bool is_used = false;
+        if (address_parse_ip(text_of(ranges[i]), 0, &address) != OK)
+            continue;
+        base = base_of(&address);
+        for (size_t j = 0; j < plan->network_count; j++)
+            is_used = is_used || address_equal(&plan->networks[j].base, &base);
+        if (!is_used)
+            return add_node(plan, T("client"), address, NULL, why);
+    }
+    return fail(why, ERR_RANGE,
+                "the servers use all documentation ranges; the lab's client needs one of them: "
+                "203.0.113.0/24, 198.51.100.0/24 or 192.0.2.0/24");
+}
+
+/* ---- the site's doors ---- */
+
+static bool is_web(const struct site *site, const struct site_server *server)
+{
+    return site->web.is_present && site_is_on(site, &site->web.on, server);
+}
+
+static void find_doors(struct lab_plan *plan)
+{
+    const struct site *site = plan->site;
+    for (size_t i = 0; i < plan->node_count; i++) {
+        const struct lab_node *node = &plan->nodes[i];
+        if (node->server == NULL)
+            continue;
+        if (plan->entry.len == 0 && is_web(site, node->server)) {
+            plan->entry = node->address;
+            address_set_port(&plan->entry, (uint16_t)site->listen.http);
+        }
+        if (plan->resolver.len == 0 && site->dns.is_present &&
+            site_is_on(site, &site->dns.on, node->server)) {
+            plan->resolver = node->address;
+            address_set_port(&plan->resolver, (uint16_t)site->listen.dns);
+        }
+    }
+}
+
+enum err lab_plan_make(const struct site *site, struct arena *arena, struct lab_plan *plan,
+                       struct why *why)
+{
+    *plan = (struct lab_plan){ .site = site };
+    if (!site->has_servers)
+        return fail(why, ERR_UNSUPPORTED,
+                    "the site has no servers:, so there is nothing to lay out; run it with: "
+                    "trilith up");
+    if (site->server_count > LAB_NODE_LIMIT - 1)
+        return fail(why, ERR_LIMIT, "a lab has at most %d servers", LAB_NODE_LIMIT - 1);
+    plan->nodes = arena_alloc(arena, (site->server_count + 1) * sizeof(struct lab_node));
+    if (plan->nodes == NULL)
+        return fail(why, ERR_LIMIT, "out of memory");
+    enum err err = OK;
+    for (size_t i = 0; i < site->server_count && err == OK; i++)
+        err =
+            add_node(plan, site->servers[i].name, site->servers[i].address, &site->servers[i], why);
+    if (err == OK)
+        err = add_client(plan, why);
+    for (size_t i = 0; i < plan->network_count && err == OK; i++)
+        err = place_router(plan, &plan->networks[i], why);
+    if (err == OK)
+        find_doors(plan);
+    return err;
+}
+
+const struct lab_node *lab_node_find(const struct lab_plan *plan, struct text name)
+{
+    for (size_t i = 0; i < plan->node_count; i++) {
+        if (text_equal(text_of(plan->nodes[i].name), name))
+            return &plan->nodes[i];
+    }
+    return NULL;
+}
+
+void lab_plan_hosts(const struct lab_plan *plan, const struct lab_node *self, struct buffer *out)
+{
+    char text[ADDRESS_TEXT_SIZE];
+    buffer_print(out, "127.0.0.1 localhost\n::1 localhost\n");
+    for (size_t i = 0; i < plan->node_count; i++) {
+        const struct lab_node *node = &plan->nodes[i];
+        /* the client looks the site's names up as everybody does; servers it knows from a plan */
+        if (self->server == NULL && node->server == NULL && node != self)
+            continue;
+        address_format_ip(&node->address, text);
+        buffer_print(out, "%s %s\n", text, node->name);
+    }
+}

@@ -1,0 +1,310 @@
+/*
+ * `trilith lab up`: plan, start the janitor and the holder, and tell how the servers come up.
+ */
+#include "lab/ask.h"
+#include "lab/lab_private.h"
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/memory.h"
+#include "core/sys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <linux/close_range.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum {
+    DOOR_PORT = 8080,
+    READY_MS = 180000,
+    POLL_US = 50000,
+    BACKLOG = 128,
+    OUTPUT_LIMIT = 64 << 20,
+    OUTPUT_LINES = 10
+};
+
+struct start {
+    const struct lab_options *options;
+    struct site *site;
+    struct arena *arena;
+    struct lab_plan plan;
+    struct lab_place place;
+    int door, door_port;
+};
+
+/* ---- preparation ---- */
+
+static bool load(struct start *start, const char *path, struct why *why)
+{
+    struct site_mistakes mistakes;
+    bool is_good = site_load(path, &start->site, &mistakes) == OK;
+    if (!is_good) {
+        (void)!sys_write(STDERR_FILENO, mistakes.text.data, mistakes.text.len);
+        fail(why, ERR_SYNTAX, "%s is not started: %zu mistake%s in it", path, mistakes.count,
+             mistakes.count == 1 ? "" : "s");
+    }
+    site_mistakes_done(&mistakes);
+    return is_good;
+}
+
+static int open_port(int port)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET,
+                                   .sin_port = htons((uint16_t)port),
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+        bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 && listen(fd, BACKLOG) == 0)
+        return fd;
+    fd_close(&fd);
+    return -1;
+}
+
+/* The wanted port, or without a wish 8080 or any free one. */
+static enum err open_door(struct start *start, struct why *why)
+{
+    struct sockaddr_in own;
+    socklen_t len = sizeof(own);
+    int wanted = start->options->port;
+    start->door = open_port(wanted >= 0 ? wanted : DOOR_PORT);
+    if (start->door < 0 && wanted < 0)
+        start->door = open_port(0);
+    if (start->door < 0 || getsockname(start->door, (struct sockaddr *)&own, &len) != 0)
+        return fail(why, ERR_BUSY, "cannot listen on 127.0.0.1:%d: %s; choose another --port",
+                    wanted, strerror(errno));
+    start->door_port = ntohs(own.sin_port);
+    return OK;
+}
+
+static enum err prepare(struct start *start, struct why *why)
+{
+    const char *path = start->options->arguments[0];
+    if (!load(start, path, why))
+        return ERR_SYNTAX;
+    if (geteuid() != 0)
+        return fail(why, ERR_DENIED,
+                    "a lab makes network namespaces; run it as root (sudo trilith lab up %s)",
+                    path);
+    start->arena = arena_new(1 << 20, 4096);
+    enum err err = lab_plan_make(start->site, start->arena, &start->plan, why);
+    if (err == OK)
+        err = lab_place_find(start->options->state, start->site->name, &start->place, why);
+    if (err == OK && !text_copy_to(start->site->file, start->place.site_path, PATH_MAX))
+        err = fail(why, ERR_LIMIT, "the site file's path is too long");
+    if (err == OK)
+        err = lab_place_make(&start->place, why);
+    return err == OK ? open_door(start, why) : err;
+}
+
+/* ---- janitor and holder ---- */
+
+/* The holder's output goes where its log is. */
+static void redirect(const struct lab_place *place)
+{
+    char path[PATH_MAX + 16];
+    snprintf(path, sizeof(path), "%s/lab.log", place->folder);
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    int out = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    if (null >= 0 && out >= 0) {
+        dup2(null, 0);
+        dup2(out, 1);
+        dup2(out, 2);
+    }
+    fd_close(&null);
+    fd_close(&out);
+}
+
+static pid_t fork_holder(struct start *start, int ready, const int alive[2])
+{
+    struct clone_args args = { .flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET,
+                               .exit_signal = SIGCHLD };
+    pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+    if (pid != 0)
+        return pid;
+    int other = alive[1];
+    fd_close(&other);
+    prctl(PR_SET_NAME, "lab holder");
+    log_start(STDERR_FILENO, "lab", LOG_INFO);
+    _exit(holder_run(&start->place, &start->plan, start->door, ready, alive[0]));
+}
+
+/* Lives as long as the lab: removes what the holder, killed, would leave behind. */
+_Noreturn static void run_janitor(struct start *start, int lock, int ready)
+{
+    int alive[2], status;
+    prctl(PR_SET_NAME, "lab janitor");
+    setsid();
+    redirect(&start->place);
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGINT, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    if (pipe2(alive, O_CLOEXEC) != 0)
+        _exit(1);
+    pid_t holder = fork_holder(start, ready, alive);
+    fd_close(&alive[0]);
+    fd_close(&ready);
+    fd_close(&start->door);
+    if (holder < 0)
+        log_error("lab", "cannot make the lab's namespaces", STRING("reason", strerror(errno)));
+    while (holder > 0 && waitpid(holder, &status, 0) < 0 && errno == EINTR)
+        ;
+    lab_place_clean(&start->place);
+    fd_close(&lock);
+    _exit(0);
+}
+
+/* OK: the namespaces are there and servers start. */
+static enum err launch(struct start *start, struct why *why)
+{
+    int ready[2];
+    char text[512];
+    int lock = lab_place_lock(&start->place);
+    if (lock < 0)
+        return fail(why, ERR_EXISTS, "a lab of %s runs already; see: trilith lab status",
+                    start->place.name);
+    if (pipe2(ready, O_CLOEXEC) != 0)
+        return fail(why, ERR_SYSTEM, "cannot make a pipe: %s", strerror(errno));
+    pid_t pid = fork();
+    if (pid == 0) {
+        fd_close(&ready[0]);
+        if (fork() == 0)
+            run_janitor(start, lock, ready[1]);
+        _exit(0);
+    }
+    fd_close(&ready[1]);
+    fd_close(&lock);
+    if (pid > 0)
+        waitpid(pid, NULL, 0);
+    ssize_t got = sys_read(ready[0], text, sizeof(text) - 1);
+    fd_close(&ready[0]);
+    text[got > 0 ? got : 0] = '\0';
+    if (strcmp(text, "ok") == 0)
+        return OK;
+    return fail(why, ERR_SYSTEM, "%s",
+                got > 0 ? text : "the lab's namespaces cannot be made; its log says why");
+}
+
+/* ---- telling ---- */
+
+struct progress {
+    size_t ready, servers, failed;
+};
+
+static struct progress count(const char *answer)
+{
+    struct progress progress = { 0 };
+    size_t index;
+    json_t *root = json_loads(answer, 0, NULL), *row;
+    json_array_foreach(json_object_get(root, "machines"), index, row)
+    {
+        const char *state = json_string_value(json_object_get(row, "state"));
+        progress.servers++;
+        progress.ready += strcmp(state, "ready") == 0;
+        progress.failed += strcmp(state, "failed") == 0;
+    }
+    json_decref(root);
+    return progress;
+}
+
+/* The last lines of a server that ended by itself. */
+static void show_output(const struct start *start, const char *server)
+{
+    char path[PATH_MAX + 64];
+    struct text output;
+    snprintf(path, sizeof(path), "%s/%s/output", start->place.folder, server);
+    if (sys_read_file(path, OUTPUT_LIMIT, &output, NULL) != OK)
+        return;
+    size_t at = output.len, lines = 0;
+    while (at > 0 && (output.data[at - 1] != '\n' || lines++ < OUTPUT_LINES))
+        at--;
+    fprintf(stderr, "%s (%s):\n%.*s", server, path, (int)(output.len - at), output.data + at);
+    memory_free((void *)output.data);
+}
+
+static void show_failed(const struct start *start, const char *answer)
+{
+    size_t index;
+    json_t *root = json_loads(answer, 0, NULL), *row;
+    json_array_foreach(json_object_get(root, "machines"), index, row)
+    {
+        if (strcmp(json_string_value(json_object_get(row, "state")), "failed") == 0)
+            show_output(start, json_string_value(json_object_get(row, "name")));
+    }
+    json_decref(root);
+}
+
+/* Waits until all are ready or one has failed; *answer is the last status. */
+static enum err follow(const struct start *start, char **answer, struct why *why)
+{
+    int64_t until_ms = clock_now_ms() + READY_MS;
+    for (;;) {
+        enum err err = lab_ask(start->place.run, "status", answer, NULL, why);
+        if (err != OK)
+            return err;
+        struct progress progress = count(*answer);
+        if (progress.ready == progress.servers)
+            return OK;
+        if (progress.failed > 0) {
+            show_failed(start, *answer);
+            return fail(why, ERR_STATE,
+                        "%zu of %zu servers failed; what runs goes on: trilith lab status, trilith "
+                        "lab down",
+                        progress.failed, start->plan.node_count - 1);
+        }
+        if (clock_now_ms() > until_ms)
+            return fail(why, ERR_TIMEOUT, "%zu of %zu machines are ready after %d s",
+                        progress.ready, progress.servers, READY_MS / 1000);
+        memory_free(*answer);
+        usleep(POLL_US);
+    }
+}
+
+static void tell(const struct start *start, const char *answer, int64_t made_ms)
+{
+    if (start->options->quiet)
+        return;
+    if (start->options->json) {
+        puts(answer);
+        return;
+    }
+    printf("lab %s: %zu machines in %zu network%s, made in %lld ms\n", start->place.name,
+           start->plan.node_count, start->plan.network_count,
+           start->plan.network_count == 1 ? "" : "s", (long long)made_ms);
+    lab_print_table(answer);
+    if (start->plan.entry.len > 0)
+        printf("page:   http://127.0.0.1:%d/\n", start->door_port);
+    printf("inside: trilith lab exec client -- curl http://%.*s/\n", FMT(start->site->name));
+    printf("logs:   %s\n", start->place.folder);
+}
+
+int lab_up(const char *name, const struct lab_options *options)
+{
+    struct why why = { "" };
+    struct start start = { .options = options, .door = -1 };
+    char *answer = NULL;
+    enum err err = prepare(&start, &why);
+    int64_t from_ms = clock_now_ms();
+    if (err == OK)
+        err = launch(&start, &why);
+    int64_t made_ms = clock_now_ms() - from_ms;
+    fd_close(&start.door);
+    if (err == OK)
+        err = follow(&start, &answer, &why);
+    if (answer != NULL)
+        tell(&start, answer, made_ms);
+    if (err != OK)
+        lab_complain("%s", why.text);
+    memory_free(answer);
+    arena_free(start.arena);
+    site_free(start.site);
+    return err == OK && fflush(stdout) == 0 ? LAB_OK : LAB_FAILED;
+}

@@ -1,0 +1,152 @@
+"""`trilith lab`: servers in namespaces with real addresses, faults, and nothing left behind."""
+import json
+import os
+import pathlib
+import secrets
+import signal
+import subprocess
+import time
+
+import pytest
+
+import harness
+
+SITE = """
+site: NAME
+servers: { web-01: 198.51.100.11, web-02: 198.51.100.12, far-01: 192.0.2.20 }
+listen: { http: 80, dns: 53 }
+web: { on: [web-01, web-02, far-01], workers: 1, static: { /: www } }
+dns: { on: web-01 }
+"""
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a lab needs root")
+
+
+class Lab:
+    def __init__(self, shop):
+        self.shop = shop
+        self.name = f"lab{secrets.token_hex(4)}.example.com"
+        shop.write("site.yaml", SITE.replace("NAME", self.name))
+        shop.write("www/index.html", "a page of the lab\n")
+        self.run_folder = pathlib.Path("/run/trilith-lab") / self.name
+
+    def call(self, *words, check=0, timeout=60):
+        arguments = ["lab", words[0], "--lab", self.name, *words[1:]]
+        done = subprocess.run([harness.PROGRAM, *arguments], cwd=self.shop.folder, timeout=timeout,
+                              capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        if check is not None:
+            assert done.returncode == check, done.stderr + done.stdout
+        return done
+
+    def up(self, **options):
+        port = str(harness.free_port())
+        return self.call("up", "site.yaml", "--state", str(self.shop.folder / "state"), "--port",
+                         port, **options), int(port)
+
+    def curl(self, url, check=0, machine="client"):
+        return self.call("exec", machine, "--", "curl", "-sS", "-m", "2", url, check=check).stdout
+
+    def states(self):
+        rows = json.loads(self.call("status", "--json").stdout)["machines"]
+        return {row["name"]: row["state"] for row in rows}
+
+    def processes(self):
+        """Host pids of all that belongs to this lab."""
+        found = {}
+        for folder in pathlib.Path("/proc").iterdir():
+            if not folder.name.isdigit():
+                continue
+            try:
+                line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                word = (folder / "comm").read_text().strip()
+            except OSError:
+                continue
+            if self.name in line or str(self.shop.folder) in line:
+                found[int(folder.name)] = word
+        return found
+
+    def cgroups(self):
+        return [path for root in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
+                for path in pathlib.Path(root).glob(f"**/trilith-lab-{self.name}")]
+
+    def is_gone(self):
+        return not self.run_folder.exists() and not self.processes() and not self.cgroups()
+
+
+def links():
+    return sorted(os.listdir("/sys/class/net"))
+
+
+def mounts():
+    return pathlib.Path("/proc/self/mountinfo").read_text()
+
+
+@pytest.fixture
+def lab(workshop):
+    here = Lab(workshop)
+    before = links(), mounts()
+    yield here
+    if here.run_folder.exists():
+        here.call("down")
+    harness.wait_for(here.is_gone, 10, "nothing of the lab is left")
+    assert (links(), mounts()) == before
+
+
+def test_servers_answer_by_name_and_through_the_door(lab):
+    done, port = lab.up()
+    assert "web-01" in done.stdout and f"http://127.0.0.1:{port}/" in done.stdout
+    assert lab.curl(f"http://{lab.name}/") == "a page of the lab\n"
+    assert lab.curl("http://192.0.2.20/") == "a page of the lab\n", "by the router"
+    assert lab.curl("http://far-01/", machine="web-02") == "a page of the lab\n", "by its hosts file"
+    with harness.Raw(port) as raw:
+        raw.send(f"GET / HTTP/1.1\r\nHost: {lab.name}\r\nConnection: close\r\n\r\n".encode())
+        assert b"a page of the lab" in raw.receive_all()
+    inside = lab.call("exec", "web-01", "--", "sh", "-c", "hostname; cat /proc/1/comm; ls /sys/class/net")
+    assert inside.stdout.split() == ["web-01", "lab", "machine", "eth0", "lo"]
+    assert lab.call("exec", "client", "--", "sh", "-c", "exit 7", check=7)
+    assert lab.call("up", "site.yaml", "--state", str(lab.shop.folder / "state"), check=1).stderr \
+        .startswith(f"trilith lab: a lab of {lab.name} runs already")
+
+
+def test_power_pause_and_cables(lab):
+    lab.up()
+    lab.call("kill", "web-02")
+    harness.wait_for(lambda: lab.states()["web-02"] == "off", 5, "web-02 is off")
+    assert lab.curl("http://198.51.100.12/", check=None) == ""
+    lab.call("start", "web-02")
+    harness.wait_for(lambda: lab.states()["web-02"] == "ready", 10, "web-02 is back")
+    assert lab.curl("http://198.51.100.12/") == "a page of the lab\n"
+    lab.call("pause", "web-02")
+    assert lab.curl("http://198.51.100.12/", check=28) == ""
+    lab.call("resume", "web-02")
+    assert lab.curl("http://198.51.100.12/") == "a page of the lab\n"
+    lab.call("cut", "far-01")
+    assert lab.curl("http://192.0.2.20/", check=None) == ""
+    lab.call("heal", "far-01")
+    assert lab.curl("http://192.0.2.20/") == "a page of the lab\n"
+    lab.call("stop", "web-02")
+    harness.wait_for(lambda: lab.states()["web-02"] == "off", 10, "web-02 has stopped")
+    assert "there is no" not in lab.call("kill", "nobody", check=1).stdout
+
+
+@pytest.mark.parametrize("victim", ["holder", "janitor"])
+def test_a_killed_lab_leaves_nothing(lab, victim):
+    lab.up()
+    pids = [pid for pid, word in lab.processes().items() if word == f"lab {victim}"]
+    assert len(pids) == 1
+    os.kill(pids[0], signal.SIGKILL)
+    harness.wait_for(lab.is_gone, 10, "nothing of the lab is left")
+
+
+def test_up_and_down_again_and_again(lab):
+    for _ in range(5):
+        lab.up()
+        lab.call("down")
+        assert lab.is_gone()
+
+
+def test_what_cannot_be_laid_out_is_said(lab):
+    assert lab.call("status", check=3).stderr.startswith("trilith lab: no lab runs")
+    lab.shop.write("site.yaml", "site: www.example.com\ndns: {}\n")
+    assert "trilith up" in lab.call("up", "site.yaml", check=1).stderr
+    assert lab.call("fly", check=2).stderr.startswith("trilith lab: there is no command 'fly'")
