@@ -5,14 +5,41 @@
 #include "app/app.h"
 #include "balancer/balancer.h"
 #include "cli/cli.h"
+#include "core/memory.h"
 #include "database/database.h"
 #include "dns/dns.h"
 #include "lab/lab.h"
 #include "web/web.h"
 
+enum {
+    COMMAND_CONNECTIONS = 256, /* requests that one instance gets at a time from one edge */
+};
+
+static enum err make_command(const struct web_setup *setup, const struct site_app *app,
+                             struct http_handler **handler_out, struct why *why)
+{
+    struct address *addresses = NULL;
+    struct balancer_group group = { .name = app->name,
+                                    .connections = COMMAND_CONNECTIONS,
+                                    .queue = (size_t)app->queue,
+                                    .request_ms = app->request_ms,
+                                    .slow_ms = app->slow_ms,
+                                    .metrics = setup->process->metrics };
+    enum err err = app_command_addresses(setup->generation, app, &addresses, &group.count, why);
+    if (err != OK)
+        return err;
+    group.addresses = addresses;
+    *handler_out = balancer_group_new(setup->loop, &group);
+    memory_free(addresses);
+    return OK;
+}
+
 static enum err make_app(const struct web_setup *setup, const struct site_route *route,
                          struct http_handler **handler_out, struct why *why)
 {
+    const struct site_app *app = site_app_find(setup->generation->site, route->app);
+    if (app != NULL && app->kind == APP_COMMAND)
+        return make_command(setup, app, handler_out, why);
     return app_handler_make(setup->loop, setup->process, setup->generation, route, handler_out,
                             why);
 }
@@ -20,14 +47,23 @@ static enum err make_app(const struct web_setup *setup, const struct site_route 
 static enum err make_upstream(const struct web_setup *setup, const struct site_route *route,
                               struct http_handler **handler_out, struct why *why)
 {
-    return balancer_upstream_new(setup->loop, route->upstream, handler_out, why);
+    return balancer_upstream_new(setup->loop, setup->process->metrics, route->upstream, handler_out,
+                                 why);
+}
+
+static void free_app(struct http_handler *handler)
+{
+    if (balancer_is_upstream(handler))
+        balancer_upstream_free(handler);
+    else
+        app_handler_free(handler);
 }
 
 /* One process, one hop: web, the balancer and the bridge into the application. */
 static int run_edge(struct process *self)
 {
     static const struct web_maker makers[] = {
-        { .action = ACTION_APP, .make = make_app, .free = app_handler_free },
+        { .action = ACTION_APP, .make = make_app, .free = free_app },
         { .action = ACTION_UPSTREAM, .make = make_upstream, .free = balancer_upstream_free },
     };
     return web_run(self, makers, COUNT(makers));
@@ -37,8 +73,8 @@ static const struct role edge_role = WEB_ROLE(run_edge);
 
 int main(int argc, char **argv)
 {
-    static const struct role *const roles[] = { &database_role, &app_role, &edge_role, &dns_role,
-                                                NULL };
+    static const struct role *const roles[] = { &database_role, &app_role, &command_role,
+                                                &edge_role,     &dns_role, NULL };
     static const struct cli_tool tools[] = {
         { "lab", "up|down|...", "Run the whole topology of a site on this machine", lab_usage,
           lab_command },

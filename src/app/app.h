@@ -16,6 +16,16 @@
 
 extern const struct role app_role;
 
+/* Applications that are programs of their own (`command:`), one process per instance. */
+extern const struct role command_role;
+
+/* Where the instances of such an application listen in this generation; the caller frees the array
+ * with memory_free. ERR_MISSING when it has none here. */
+MUST_CHECK enum err app_command_addresses(const struct generation *generation,
+                                          const struct site_app *app,
+                                          struct address **addresses_out, size_t *count_out,
+                                          struct why *why);
+
 /* In an edge process: the handler of ACTION_APP routes to route->app, in this generation. One is
  * made per route; routes to the same app share its bridge. ERR_MISSING with a reason when the
  * generation lacks the app's descriptors. */

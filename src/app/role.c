@@ -135,8 +135,8 @@ static enum err add_bells(struct generation *generation, const struct site_app *
     return OK;
 }
 
-static enum err add_environment(struct generation *generation, const struct site_app *app,
-                                struct why *why)
+enum err app_environment_add(struct generation *generation, const struct site_app *app,
+                             const char *prefix, struct why *why)
 {
     struct text url = { 0 };
     struct buffer pairs;
@@ -155,7 +155,7 @@ static enum err add_environment(struct generation *generation, const struct site
     explicit_bzero(pairs.data, pairs.len);
     buffer_done(&pairs);
     if (err == OK)
-        generation_add_fd(generation, fd, "interpreter.%.*s.environment", FMT(app->name));
+        generation_add_fd(generation, fd, "%s.%.*s.environment", prefix, FMT(app->name));
     return err;
 }
 
@@ -210,7 +210,7 @@ static enum err prepare_app(struct generation *generation, const struct site_app
     err = add_bells(generation, app, edges, why);
     if (err == OK)
         err = add_sockets(generation, app, why);
-    return err == OK ? add_environment(generation, app, why) : err;
+    return err == OK ? app_environment_add(generation, app, "interpreter", why) : err;
 }
 
 /* What the site file knows and this program cannot run yet. */
@@ -218,9 +218,10 @@ static enum err refuse_others(const struct generation *generation, struct why *w
 {
     for (size_t i = 0; i < generation->site->app_count; i++) {
         const struct site_app *app = &generation->site->apps[i];
-        if (app->kind != APP_WSGI)
+        if (app->kind != APP_WSGI && app->kind != APP_COMMAND)
             return fail(why, ERR_UNSUPPORTED,
-                        "app '%.*s': only wsgi applications run in this version", FMT(app->name));
+                        "app '%.*s': only wsgi and command applications run in this version",
+                        FMT(app->name));
     }
     return OK;
 }

@@ -14,6 +14,10 @@ MUST_CHECK enum err app_environment_build(const struct site_app *app, struct tex
  * with memory_free. */
 char **app_environment_array(struct text pairs);
 
+/* The same with the site's database, added to the generation as "PREFIX.NAME.environment". */
+MUST_CHECK enum err app_environment_add(struct generation *generation, const struct site_app *app,
+                                        const char *prefix, struct why *why);
+
 /* A close-on-exec memfd with these bytes. */
 MUST_CHECK enum err app_memfd(const char *name, struct text data, int *fd_out, struct why *why);
 

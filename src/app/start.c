@@ -2,6 +2,7 @@
  * What the interpreter of an application is started with: the embedded modules and extension, its
  * environment, and the JSON that tells them their descriptors and settings.
  */
+#include "app/command_private.h"
 #include "app/role_private.h"
 
 #include "core/memory.h"
@@ -60,6 +61,11 @@ static void append_path(const struct site_app *app, struct buffer *out)
         end--;
     struct text folder = text_part(app->python, 0, end > 0 ? end - 1 : 0);
     buffer_append(out, T("PATH="));
+    if (app->kind == APP_COMMAND) {
+        command_search_path(app, out);
+        buffer_append_byte(out, '\0');
+        return;
+    }
     if (!text_is_empty(folder) && !text_equal(folder, T("/usr/bin"))) {
         buffer_append(out, folder);
         buffer_append_byte(out, ':');

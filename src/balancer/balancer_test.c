@@ -48,7 +48,8 @@ static bool open_upstream(struct pair *pair, const struct address *address)
     struct why why = { "" };
     address_format(address, where);
     snprintf(url, sizeof(url), "http://%s", where);
-    if (!CHECK(balancer_upstream_new(pair->front.loop, text_of(url), &pair->handler, &why) == OK,
+    if (!CHECK(balancer_upstream_new(pair->front.loop, NULL, text_of(url), &pair->handler, &why) ==
+                   OK,
                "%s", why.text))
         return false;
     pair->upstream = list_entry(pair->handler, struct upstream, handler);
@@ -169,7 +170,7 @@ TEST_BOTH(balancer_stops_when_the_client_leaves)
     setsockopt(client.fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
     client_close(&client);
     CHECK(fixture_wait(&pair.front, &pair.back.aborted, 1), "the upstream is told");
-    CHECK(pair.upstream->idle_count == 0, "the connection is not used again");
+    CHECK(pair.upstream->targets[0].idle_count == 0, "the connection is not used again");
     pair_stop(&pair);
 }
 
@@ -188,16 +189,16 @@ TEST_BOTH(balancer_opens_connections_as_needed)
             client_close(&clients[i]);
         }
     }
-    CHECK(pair.accepted == 5 && pair.upstream->idle_count == 5, "%d opened, %zu kept",
-          pair.accepted, pair.upstream->idle_count);
+    CHECK(pair.accepted == 5 && pair.upstream->targets[0].idle_count == 5, "%d opened, %zu kept",
+          pair.accepted, pair.upstream->targets[0].idle_count);
     pair.upstream->idle_ms = 20; /* for the next use only */
     struct client client;
     REQUIRE(client_open(&client, &pair.front), "open");
     client_send(&client, T(GET("/hello")));
     CHECK(client_answer(&client, HTTP_GET) == 200, "answer");
     fixture_turn(&pair.front, 60);
-    CHECK(pair.upstream->idle_count == 4, "the last one was closed: %zu",
-          pair.upstream->idle_count);
+    CHECK(pair.upstream->targets[0].idle_count == 4, "the last one was closed: %zu",
+          pair.upstream->targets[0].idle_count);
     client_close(&client);
     pair_stop(&pair);
 }
@@ -381,8 +382,8 @@ static void run_case(struct pair *pair, size_t index, size_t piece)
           what, piece, FMT(buffer_text(&client.body)));
     CHECK(script.accepted == 1, "%s: %d connections", what, script.accepted);
     fixture_turn(&pair->front, 2);
-    CHECK((pair->upstream->idle_count == 1) == script_cases[index].is_kept, "%s in %zu: kept", what,
-          piece);
+    CHECK((pair->upstream->targets[0].idle_count == 1) == script_cases[index].is_kept,
+          "%s in %zu: kept", what, piece);
     client_close(&client);
     balancer_upstream_free(pair->handler); /* and its pool */
     fixture_turn(&pair->front, 2);
@@ -460,7 +461,7 @@ TEST_BOTH(balancer_takes_an_answer_before_the_end_of_the_request)
     CHECK(client_answer(&client, HTTP_POST) == 413, "status %d", client.response.status);
     CHECK(text_equal(buffer_text(&client.body), T("no!")), "body");
     fixture_turn(&pair.front, 2);
-    CHECK(pair.upstream->idle_count == 0, "half a request was sent on it");
+    CHECK(pair.upstream->targets[0].idle_count == 0, "half a request was sent on it");
     client_close(&client);
     script_stop(&pair);
 }
@@ -541,7 +542,7 @@ TEST(balancer_checks_urls)
     REQUIRE(loop_new(LOOP_EPOLL, &loop, &why) == OK, "loop");
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct http_handler *handler = NULL;
-        enum err err = balancer_upstream_new(loop, text_of(cases[i].url), &handler, &why);
+        enum err err = balancer_upstream_new(loop, NULL, text_of(cases[i].url), &handler, &why);
         CHECK(err == cases[i].err, "%s: %s", cases[i].url, err_text(err));
         if (err != OK)
             continue;
@@ -569,8 +570,8 @@ TEST_BOTH(balancer_reaches_unix_sockets)
     stream_listener_free(pair.listener);
     pair.listener = stream_listener_new(pair.back.loop, fd, 100, back_accepted, &pair);
     balancer_upstream_free(pair.handler);
-    REQUIRE(balancer_upstream_new(pair.front.loop, text_of(url), &pair.handler, &why) == OK, "%s",
-            why.text);
+    REQUIRE(balancer_upstream_new(pair.front.loop, NULL, text_of(url), &pair.handler, &why) == OK,
+            "%s", why.text);
     pair.front.config.handler = pair.handler;
     client_send(&client, T(GET("/hello")));
     CHECK(client_answer(&client, HTTP_GET) == 200, "status %d", client.response.status);

@@ -1,17 +1,17 @@
 /*
- * One exchange on its way to an upstream and back.
+ * One exchange on its way to an upstream; the way back is in answer.c.
  *
- *   start -> connection (pooled, or opened: each address once)
+ *   start -> target, or the queue -> connection (pooled, or opened)
  *         -> head, with the first piece of the body --sent--> next piece ... last piece
- *         -> answer: head (1xx skipped) -> body pieces --full--> pause --drained--> ... end
  *
- * The two directions run side by side: an upstream may answer before it has read the request. A
- * pooled connection that turns out to be dead before the first byte of an answer is replaced once
- * by a fresh one, if the request may be repeated (RFC 9110 9.2.2, RFC 9112 9.3.1).
+ * The two directions run side by side: an upstream may answer before it has read the request. What
+ * breaks before the first byte of an answer is done once more if it may be repeated (RFC 9110
+ * 9.2.2, RFC 9112 9.3.1): on a fresh connection, for an application on another instance.
  */
 #include "balancer/balancer_private.h"
 
 #include "core/log.h"
+#include "metrics/metrics.h"
 
 /* How long a connection may have been idle for a request that cannot be repeated: most servers keep
  * them for at least two seconds. */
@@ -19,31 +19,27 @@
 
 #define LOG_EVERY_MS 1000
 
-static const struct http1_limits response_limits = {
-    .head_bytes = 64 * 1024,
-    .target_bytes = 64 * 1024,
-    .header_count = 256,
-};
+/* Connections that may break under one request. A request that kills whoever reads it must not kill
+ * all. */
+#define REPEATS 2
 
-struct call {
-    struct http_exchange *exchange; /* NULL: the answer is complete or broken off */
-    struct upstream *upstream;
-    struct backend *backend;
-    struct http1_scan scan;
-    struct http1_body body;
-    int64_t asked_us;    /* when the request began to be sent */
-    size_t tries;        /* connections begun */
-    bool is_repeatable;  /* idempotent and without a body */
-    bool is_pooled;      /* the connection served others before */
-    bool is_chunked;     /* the request's body */
-    bool has_sent_all;   /* of the request, to the stream */
-    bool has_bytes;      /* of the answer */
-    bool has_head;       /* of the answer */
-    bool keeps_alive;    /* the answer allows using the connection again */
-    bool is_body_failed; /* the upstream does not take the body; its answer is awaited */
-};
+static const struct http_request *request_of(const struct call *call)
+{
+    return http_exchange_request(call->exchange);
+}
 
-static void open_next(struct call *call);
+int64_t balancer_call_patience_ms(const struct call *call)
+{
+    if (!call->has_sent_all || call->is_tunnel)
+        return 0; /* a slow client has its own deadline, at the server */
+    int64_t left_ms = call->due_ms - loop_now_ms(call->upstream->loop);
+    return left_ms > 0 ? left_ms : 1;
+}
+
+static void restart_clock(struct call *call)
+{
+    call->due_ms = loop_now_ms(call->upstream->loop) + call->upstream->response_ms;
+}
 
 /* ---- ends ---- */
 
@@ -55,55 +51,123 @@ static void log_failure(struct call *call, const char *reason, int status)
         upstream->unlogged++;
         return;
     }
-    log_warn("balancer", "upstream failed", STRING("handler", upstream->name),
+    log_warn("balancer", "upstream failed",
+             STRING("handler", call->target != NULL ? call->target->name : upstream->name),
              STRING("reason", reason), INT("status", status),
-             STRING("request", http_exchange_request(call->exchange)->id),
-             INT("more", upstream->unlogged));
+             STRING("request", request_of(call)->id), INT("more", upstream->unlogged));
     upstream->logged_ms = now_ms;
     upstream->unlogged = 0;
+}
+
+static void log_slow(const struct call *call, int64_t took_us)
+{
+    const struct http_request *request = request_of(call);
+    log_warn("balancer", "slow request",
+             STRING("handler", call->target != NULL ? call->target->name : call->upstream->name),
+             TEXT("method", request->method_text), TEXT("path", request->path),
+             MS("took", took_us / 1000), STRING("request", request->id));
+}
+
+void balancer_call_over(struct call *call)
+{
+    struct upstream *upstream = call->upstream;
+    balancer_queue_leave(call);
+    if (upstream->slow_ms > 0 && !call->is_tunnel) {
+        int64_t took_us = loop_now_us(upstream->loop) - call->arrived_us;
+        if (took_us >= upstream->slow_ms * 1000)
+            log_slow(call, took_us);
+    }
+    if (call->is_tunnel && upstream->metrics != NULL)
+        metrics_add(&upstream->metrics->tunnels_open, -1);
+    balancer_target_leave(call);
 }
 
 /* Leaves the exchange and the backend; nothing comes to this call any more. */
 static struct http_exchange *leave(struct call *call, enum backend_end end)
 {
     struct http_exchange *exchange = call->exchange;
-    backend_release(call->backend, end);
+    struct backend *backend = call->backend;
+    balancer_call_over(call);
     call->backend = NULL;
     call->exchange = NULL;
+    backend_release(backend, end);
     return exchange;
 }
 
-/* An error answer, or the abort of one that has begun. */
-static void fail_call(struct call *call, int status, const char *reason)
+static void add_retry_after(struct http_filter *filter, struct http_exchange *exchange)
+{
+    (void)filter;
+    http_response_header(exchange, FIELD_RETRY_AFTER, T("1"));
+}
+
+static void reply_error(struct http_exchange *exchange, int status)
+{
+    struct http_filter *filter =
+        status == 503 ? ARENA_NEW(http_exchange_arena(exchange), struct http_filter) : NULL;
+    if (filter != NULL) {
+        filter->head = add_retry_after;
+        http_filter_add(exchange, filter);
+    }
+    http_reply_error(exchange, status);
+}
+
+void balancer_call_fail(struct call *call, int status, const char *reason)
 {
     bool has_head = call->has_head;
+    const struct upstream *upstream = call->upstream;
     log_failure(call, reason, has_head ? 0 : status);
+    if (upstream->is_group && upstream->metrics != NULL)
+        metrics_add(&upstream->metrics->app_failures, 1);
     struct http_exchange *exchange = leave(call, BACKEND_ABORT);
     if (has_head)
         http_response_abort(exchange);
     else
-        http_reply_error(exchange, status);
+        reply_error(exchange, status);
 }
 
-/* The upstream's side broke before the head of an answer. */
-static void broken(struct call *call, const char *reason)
+void balancer_call_refuse(struct call *call, int status, const char *reason)
 {
-    if (call->is_pooled && call->is_repeatable && !call->has_bytes) {
-        backend_release(call->backend, BACKEND_ABORT);
-        call->backend = NULL;
-        call->tries = 0;
-        open_next(call);
+    log_failure(call, reason, status);
+    reply_error(leave(call, BACKEND_ABORT), status);
+}
+
+static void go_or_wait(struct call *call)
+{
+    struct target *target = balancer_target_take(call);
+    if (target != NULL)
+        balancer_call_go(call, target);
+    else if (!balancer_queue_enter(call))
+        balancer_call_refuse(call, 503, "its queue is full, or no instance works");
+}
+
+/* Away from this connection and its target, to begin again. */
+static void begin_again(struct call *call)
+{
+    struct backend *backend = call->backend;
+    balancer_target_leave(call);
+    call->backend = NULL;
+    backend_release(backend, BACKEND_ABORT);
+    call->is_pooled = false;
+    call->has_sent_all = false;
+    call->scan = (struct http1_scan){ 0 };
+    go_or_wait(call);
+}
+
+void balancer_call_broken(struct call *call, const char *reason)
+{
+    bool may_repeat = call->is_pooled || call->upstream->is_group;
+    if (!may_repeat || !call->is_repeatable || call->has_bytes || call->repeats >= REPEATS) {
+        balancer_call_fail(call, 502, reason);
         return;
     }
-    fail_call(call, 502, reason);
+    if (!call->is_pooled) /* it took the request and broke off: it may be dying */
+        balancer_target_failed(call->target);
+    call->repeats++;
+    call->tries = 0;
+    begin_again(call);
 }
 
 /* ---- the request ---- */
-
-static const struct http_request *request_of(const struct call *call)
-{
-    return http_exchange_request(call->exchange);
-}
 
 static void send_request(struct call *call)
 {
@@ -118,7 +182,7 @@ static void send_request(struct call *call)
     }
     call->has_sent_all = true;
     backend_send(call->backend);
-    stream_receive(call->backend->stream, call->upstream->response_ms);
+    stream_receive(call->backend->stream, balancer_call_patience_ms(call));
 }
 
 static void append_piece(struct call *call, struct text data, bool is_last)
@@ -144,12 +208,25 @@ static void exchange_body(struct http_exchange *exchange, struct text data, bool
         return;
     append_piece(call, data, is_last);
     call->has_sent_all = is_last;
+    if (is_last)
+        restart_clock(call);
     if (call->backend->out.failed)
-        fail_call(call, 502, "a piece of the request's body is too large");
+        balancer_call_fail(call, 502, "a piece of the request's body is too large");
     else if (call->backend->out.len > 0)
         backend_send(call->backend);
     else
         balancer_call_sent(call, OK);
+}
+
+/* The client's bytes go on as long as it sends; then the upstream is told its end. */
+static void tunnel_sent(struct call *call)
+{
+    if (call->has_sent_all)
+        stream_finish(call->backend->stream);
+    else
+        http_body_read(call->exchange);
+    if (!http_response_is_full(call->exchange))
+        balancer_answer_receive(call); /* something moved */
 }
 
 void balancer_call_sent(struct call *call, enum err err)
@@ -157,195 +234,68 @@ void balancer_call_sent(struct call *call, enum err err)
     struct backend *backend = call->backend;
     if (err != OK) {
         call->is_body_failed = true; /* an answer may wait to be read, else the receive fails too */
-        if (!call->has_head)
+        if (!call->has_head || call->is_tunnel)
             stream_receive(backend->stream, call->upstream->response_ms);
         return;
     }
     buffer_clear(&backend->out);
+    if (call->is_tunnel) {
+        tunnel_sent(call);
+        return;
+    }
     if (!call->has_sent_all)
         http_body_read(call->exchange);
-    if (!call->has_head) /* a slow client has its own deadline, at the server */
-        stream_receive(backend->stream, call->has_sent_all ? call->upstream->response_ms : 0);
+    if (!call->has_head)
+        stream_receive(backend->stream, balancer_call_patience_ms(call));
 }
 
 /* ---- connecting ---- */
 
-static void open_next(struct call *call)
+void balancer_call_go(struct call *call, struct target *target)
 {
-    struct upstream *upstream = call->upstream;
-    size_t index = (upstream->address_at + call->tries) % upstream->address_count;
+    int64_t idle_ms = call->is_repeatable ? INT64_MAX : FRESH_MS;
+    bool may_pool = call->tries == 0 && call->repeats == 0;
+    call->backend = may_pool ? backend_take(target, call, idle_ms) : NULL;
+    if (call->backend != NULL) {
+        call->is_pooled = true;
+        send_request(call);
+        return;
+    }
     call->tries++;
-    call->is_pooled = false;
-    call->backend = backend_open(upstream, call, index);
+    call->backend = backend_open(target, call);
     if (call->backend == NULL)
-        fail_call(call, 502, "no socket can be opened (file descriptors ran out?)");
+        balancer_call_fail(call, 502, "no socket can be opened (file descriptors ran out?)");
 }
 
 void balancer_call_connected(struct call *call, enum err err)
 {
     struct upstream *upstream = call->upstream;
+    const char *reason = err == ERR_CLOSED ? "connection refused" : err_text(err);
     if (err == OK) {
-        upstream->address_at = (upstream->address_at + call->tries - 1) % upstream->address_count;
+        balancer_target_worked(call->target);
         send_request(call);
         return;
     }
-    if (call->tries < upstream->address_count) {
-        backend_release(call->backend, BACKEND_ABORT);
-        call->backend = NULL;
-        open_next(call);
-        return;
+    if (upstream->is_group) { /* nothing was sent yet: any request may go elsewhere */
+        log_failure(call, reason, 0);
+        balancer_target_failed(call->target);
+        call->tries = 0;
+        begin_again(call);
+    } else if (call->tries < upstream->target_count) {
+        begin_again(call);
+    } else {
+        balancer_call_fail(call, err == ERR_TIMEOUT ? 504 : 502, reason);
     }
-    fail_call(call, err == ERR_TIMEOUT ? 504 : 502,
-              err == ERR_CLOSED ? "connection refused" : err_text(err));
 }
 
-/* ---- the answer ---- */
-
-/* `last` may be in the backend's buffer and the call ends with the exchange, hence the order. */
-static void finish(struct call *call, struct text last, bool is_clean)
-{
-    struct backend *backend = call->backend;
-    struct http_exchange *exchange = call->exchange;
-    bool may_keep = is_clean && call->keeps_alive && call->has_sent_all && !call->is_body_failed;
-    call->backend = NULL;
-    call->exchange = NULL;
-    http_response_send(exchange, last, true);
-    backend_release(backend, may_keep ? BACKEND_KEEP : BACKEND_CLOSE);
-}
-
-/* Passes on what a piece of input holds of the body. A piece is held back until the next is known,
- * so that the last one goes out together with the end. */
-static void pass_body(struct call *call, struct text input)
-{
-    struct http_exchange *exchange = call->exchange;
-    struct text held = T("");
-    bool has_sent = false;
-    for (;;) {
-        struct text data = T("");
-        switch (http1_body_decode(&call->body, &input, &data)) {
-        case HTTP1_DATA:
-            if (held.len > 0)
-                http_response_send(exchange, held, false);
-            has_sent = has_sent || held.len > 0;
-            held = data;
-            continue;
-        case HTTP1_DONE:
-            finish(call, held, input.len == 0);
-            return;
-        case HTTP1_BAD:
-            fail_call(call, 502, call->body.problem.reason);
-            return;
-        case HTTP1_MORE:
-            break;
-        }
-        break;
-    }
-    if (held.len > 0 || (!has_sent && !http_response_is_head_sent(exchange)))
-        http_response_send(exchange, held, false);
-    if (!http_response_is_full(exchange))
-        stream_receive(call->backend->stream, call->upstream->response_ms);
-}
+/* ---- the exchange ---- */
 
 static void exchange_drained(struct http_exchange *exchange)
 {
     struct call *call = http_exchange_state(exchange);
     if (call->exchange != NULL && call->has_head)
-        stream_receive(call->backend->stream, call->upstream->response_ms);
+        balancer_answer_receive(call);
 }
-
-static void begin_answer(struct call *call, const struct http1_response *response)
-{
-    struct upstream *upstream = call->upstream;
-    call->has_head = true;
-    call->keeps_alive = response->keep_alive;
-    http1_body_init(&call->body, response->framing, response->content_length);
-    http_exchange_note(call->exchange, text_of(upstream->name), 0,
-                       loop_now_us(upstream->loop) - call->asked_us);
-    balancer_start_response(call->exchange, request_of(call)->method, response);
-}
-
-/* Takes heads from the front of *input until the one of the final answer; DONE then. */
-static enum http1_state read_heads(struct call *call, struct text *input,
-                                   struct http1_problem *problem)
-{
-    for (;;) {
-        struct http1_response response;
-        enum http1_state state = http1_scan(&call->scan, *input, &response_limits, problem);
-        if (state != HTTP1_DONE)
-            return state;
-        struct text head = text_part(*input, call->scan.skip, call->scan.end - call->scan.skip);
-        state = http1_parse_response(head, &response_limits, request_of(call)->method,
-                                     http_exchange_arena(call->exchange), &response, problem);
-        if (state != HTTP1_DONE)
-            return state;
-        *input = text_skip(*input, call->scan.end);
-        call->scan = (struct http1_scan){ 0 };
-        if (response.status == 101) {
-            problem->reason = "it switched protocols without being asked";
-            return HTTP1_BAD;
-        }
-        if (response.status >= 200) {
-            begin_answer(call, &response);
-            return HTTP1_DONE;
-        }
-    }
-}
-
-static void receive_head(struct call *call, struct text data)
-{
-    struct buffer *in = &call->backend->in;
-    struct http1_problem problem = { 0 };
-    struct text input = data;
-    if (in->len > 0) {
-        buffer_append(in, data);
-        input = buffer_text(in);
-    }
-    enum http1_state state = in->failed ? HTTP1_BAD : read_heads(call, &input, &problem);
-    if (state == HTTP1_BAD) {
-        fail_call(call, 502, problem.reason != NULL ? problem.reason : "its head is too large");
-        return;
-    }
-    if (state == HTTP1_DONE) {
-        pass_body(call, input);
-        return;
-    }
-    if (in->len == 0)
-        buffer_append(in, input);
-    else
-        buffer_consume(in, in->len - input.len); /* interim heads are done with */
-    stream_receive(call->backend->stream, call->has_sent_all ? call->upstream->response_ms : 0);
-}
-
-/* The input ended or failed. */
-static void receive_end(struct call *call, enum err err)
-{
-    if (!call->has_head && err == ERR_TIMEOUT)
-        fail_call(call, 504, "no answer in time");
-    else if (!call->has_head)
-        broken(call, call->has_bytes ? "it closed the connection inside a head"
-                                     : "it closed the connection without an answer");
-    else if (err == OK && http1_body_at_end(&call->body) == HTTP1_DONE)
-        finish(call, T(""), false);
-    else
-        fail_call(call, 502,
-                  err == ERR_TIMEOUT ? "its answer stopped half-way"
-                                     : "it closed the connection inside a body");
-}
-
-void balancer_call_received(struct call *call, struct text data, enum err err)
-{
-    if (err != OK || data.len == 0) {
-        receive_end(call, err);
-        return;
-    }
-    call->has_bytes = true;
-    if (call->has_head)
-        pass_body(call, data);
-    else
-        receive_head(call, data);
-}
-
-/* ---- the exchange ---- */
 
 static void exchange_aborted(struct http_exchange *exchange)
 {
@@ -380,12 +330,11 @@ void balancer_call_start(struct http_handler *handler, struct http_exchange *exc
     call->upstream = upstream;
     call->is_repeatable = !request->has_body && is_idempotent(request->method);
     call->is_chunked = request->has_body && request->content_length < 0;
+    call->wants_upgrade = request->is_upgrade && balancer_wants_upgrade(request);
+    call->arrived_us = loop_now_us(upstream->loop);
+    restart_clock(call);
+    if (upstream->is_group && upstream->metrics != NULL)
+        metrics_add(&upstream->metrics->app_requests, 1);
     http_exchange_attach(exchange, &call_events, call);
-    call->backend = backend_take(upstream, call, call->is_repeatable ? INT64_MAX : FRESH_MS);
-    if (call->backend == NULL) {
-        open_next(call);
-        return;
-    }
-    call->is_pooled = true;
-    send_request(call);
+    go_or_wait(call);
 }

@@ -11,7 +11,7 @@
 #include "core/memory.h"
 
 #define SEND_MS 30000
-#define IDLE_BACKENDS 256
+#define IDLE_BACKENDS 256 /* per target */
 
 /* Larger buffers are not kept by idle connections. */
 #define IDLE_BUFFER_BYTES 4096
@@ -24,6 +24,9 @@ static void upstream_drop(struct upstream *upstream)
 {
     if (!upstream->is_freed || upstream->backend_count > 0)
         return;
+    for (size_t i = 0; i < upstream->target_count; i++)
+        memory_free(upstream->targets[i].name);
+    memory_free(upstream->targets);
     memory_free(upstream->name);
     memory_free(upstream->host);
     memory_free(upstream);
@@ -31,17 +34,17 @@ static void upstream_drop(struct upstream *upstream)
 
 static void close_backend(struct backend *backend, bool is_orderly)
 {
-    struct upstream *upstream = backend->upstream;
+    struct target *target = backend->target;
     if (backend->is_closing)
         return;
     if (backend->is_idle)
-        upstream->idle_count--;
+        target->idle_count--;
     backend->is_idle = false;
     backend->is_settling = false;
     backend->is_closing = true;
     backend->call = NULL;
     list_remove(&backend->link);
-    list_append(&upstream->busy, &backend->link);
+    list_append(&target->upstream->busy, &backend->link);
     if (is_orderly)
         stream_close(backend->stream);
     else
@@ -57,8 +60,9 @@ static void shrink(struct buffer *buffer)
 
 static void become_idle(struct backend *backend)
 {
-    struct upstream *upstream = backend->upstream;
-    if (upstream->is_freed || upstream->idle_count >= IDLE_BACKENDS) {
+    struct target *target = backend->target;
+    struct upstream *upstream = target->upstream;
+    if (upstream->is_freed || target->idle_count >= IDLE_BACKENDS) {
         close_backend(backend, true);
         return;
     }
@@ -67,9 +71,9 @@ static void become_idle(struct backend *backend)
     backend->is_settling = false;
     backend->is_idle = true;
     backend->idle_since_ms = loop_now_ms(upstream->loop);
-    upstream->idle_count++;
+    target->idle_count++;
     list_remove(&backend->link);
-    list_prepend(&upstream->idle, &backend->link);
+    list_prepend(&target->idle, &backend->link);
     stream_receive(backend->stream, upstream->idle_ms);
 }
 
@@ -105,7 +109,7 @@ static void on_sent(struct stream *stream, enum err err)
 static void on_closed(struct stream *stream)
 {
     struct backend *backend = stream_owner(stream);
-    struct upstream *upstream = backend->upstream;
+    struct upstream *upstream = backend->target->upstream;
     list_remove(&backend->link);
     buffer_done(&backend->out);
     buffer_done(&backend->in);
@@ -123,30 +127,32 @@ static const struct stream_events connection_events = {
 
 /* ---- for calls ---- */
 
-struct backend *backend_take(struct upstream *upstream, struct call *call, int64_t max_idle_ms)
+struct backend *backend_take(struct target *target, struct call *call, int64_t max_idle_ms)
 {
-    struct backend *backend = list_first(&upstream->idle, struct backend, link);
+    struct upstream *upstream = target->upstream;
+    struct backend *backend = list_first(&target->idle, struct backend, link);
     if (backend == NULL || loop_now_ms(upstream->loop) - backend->idle_since_ms > max_idle_ms)
         return NULL;
     list_remove(&backend->link);
     list_append(&upstream->busy, &backend->link);
-    upstream->idle_count--;
+    target->idle_count--;
     backend->is_idle = false;
     backend->call = call;
     stream_receive(backend->stream, 0);
     return backend;
 }
 
-struct backend *backend_open(struct upstream *upstream, struct call *call, size_t index)
+struct backend *backend_open(struct target *target, struct call *call)
 {
+    struct upstream *upstream = target->upstream;
     struct backend *backend = NEW(struct backend);
-    backend->upstream = upstream;
+    backend->target = target;
     backend->call = call;
     backend->out = buffer_of(OUT_LIMIT);
     backend->in = buffer_of(IN_LIMIT);
     list_init(&backend->link);
-    if (stream_connect(upstream->loop, &upstream->addresses[index], upstream->connect_ms,
-                       &connection_events, backend, &backend->stream, NULL) != OK) {
+    if (stream_connect(upstream->loop, &target->address, upstream->connect_ms, &connection_events,
+                       backend, &backend->stream, NULL) != OK) {
         memory_free(backend);
         return NULL;
     }
@@ -183,10 +189,11 @@ void balancer_upstream_free(struct http_handler *handler)
     if (handler == NULL)
         return;
     struct upstream *upstream = list_entry(handler, struct upstream, handler);
-    struct backend *idle = list_first(&upstream->idle, struct backend, link);
-    while (idle != NULL) {
-        close_backend(idle, true);
-        idle = list_first(&upstream->idle, struct backend, link);
+    balancer_queue_done(upstream);
+    for (size_t i = 0; i < upstream->target_count; i++) {
+        struct backend *idle;
+        while ((idle = list_first(&upstream->targets[i].idle, struct backend, link)) != NULL)
+            close_backend(idle, true);
     }
     list_each (item, &upstream->busy) {
         struct backend *backend = list_entry(item, struct backend, link);

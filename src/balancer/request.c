@@ -5,47 +5,59 @@
 
 #include <stdio.h>
 
-/* Meant for this hop only, about framing, or claims of the client about itself that only the first
- * server may make; Proxy would become HTTP_PROXY in CGI programs ("httpoxy"). */
-static bool is_kept_here(enum http_field field)
+/* What stays here. On both ways: what is meant for this hop only or about framing. Of requests also
+ * the claims of the client about itself that only the first server may make; Proxy would become
+ * HTTP_PROXY in CGI programs ("httpoxy"). Of answers also what the server makes itself. */
+enum { REQUEST = 1, ANSWER = 2, BOTH = REQUEST | ANSWER };
+
+static const uint8_t kept[FIELD_COUNT] = {
+    [FIELD_CONNECTION] = BOTH,
+    [FIELD_KEEP_ALIVE] = BOTH,
+    [FIELD_PROXY_CONNECTION] = BOTH,
+    [FIELD_TE] = BOTH,
+    [FIELD_TRAILER] = BOTH,
+    [FIELD_TRANSFER_ENCODING] = BOTH,
+    [FIELD_CONTENT_LENGTH] = BOTH,
+    [FIELD_UPGRADE] = BOTH,
+    [FIELD_HOST] = REQUEST,
+    [FIELD_EXPECT] = REQUEST,
+    [FIELD_X_FORWARDED_FOR] = REQUEST,
+    [FIELD_X_FORWARDED_PROTO] = REQUEST,
+    [FIELD_X_FORWARDED_HOST] = REQUEST,
+    [FIELD_X_REQUEST_ID] = REQUEST,
+    [FIELD_FORWARDED] = REQUEST,
+    [FIELD_PROXY] = REQUEST,
+    [FIELD_DATE] = ANSWER,
+    [FIELD_SERVER] = ANSWER,
+};
+
+/* ---- upgrades ---- */
+
+/* HTTP inside of a tunnel would be requests past every rule of this server, and TLS in it the same
+ * unseen. */
+static bool is_hidden_http(struct text protocol)
 {
-    static const bool kept[FIELD_COUNT] = {
-        [FIELD_HOST] = true,
-        [FIELD_CONNECTION] = true,
-        [FIELD_KEEP_ALIVE] = true,
-        [FIELD_PROXY_CONNECTION] = true,
-        [FIELD_TE] = true,
-        [FIELD_TRAILER] = true,
-        [FIELD_TRANSFER_ENCODING] = true,
-        [FIELD_CONTENT_LENGTH] = true,
-        [FIELD_UPGRADE] = true,
-        [FIELD_EXPECT] = true,
-        [FIELD_X_FORWARDED_FOR] = true,
-        [FIELD_X_FORWARDED_PROTO] = true,
-        [FIELD_X_FORWARDED_HOST] = true,
-        [FIELD_X_REQUEST_ID] = true,
-        [FIELD_FORWARDED] = true,
-        [FIELD_PROXY] = true,
-    };
-    return kept[field];
+    static const char *const names[] = { "h2c", "h2", "h3", "HTTP", "TLS" };
+    struct text name = text_trim(text_next(&protocol, '/'));
+    for (size_t i = 0; i < COUNT(names); i++)
+        if (text_equal_fold(name, text_of(names[i])))
+            return true;
+    return false;
 }
 
-/* Of an answer; what the server makes itself is left out too. */
-static bool is_kept_from_client(enum http_field field)
+bool balancer_wants_upgrade(const struct http_request *request)
 {
-    static const bool kept[FIELD_COUNT] = {
-        [FIELD_CONNECTION] = true,
-        [FIELD_KEEP_ALIVE] = true,
-        [FIELD_PROXY_CONNECTION] = true,
-        [FIELD_TE] = true,
-        [FIELD_TRAILER] = true,
-        [FIELD_TRANSFER_ENCODING] = true,
-        [FIELD_CONTENT_LENGTH] = true,
-        [FIELD_UPGRADE] = true,
-        [FIELD_DATE] = true,
-        [FIELD_SERVER] = true,
-    };
-    return kept[field];
+    if (!request->is_upgrade || request->has_body || request->minor_version < 1)
+        return false;
+    for (size_t i = 0; i < request->headers.count; i++) {
+        if (request->headers.items[i].field != FIELD_UPGRADE)
+            continue;
+        struct text rest = request->headers.items[i].value;
+        while (rest.len > 0)
+            if (is_hidden_http(text_trim(text_next(&rest, ','))))
+                return false;
+    }
+    return true;
 }
 
 /* Headers named in Connection are for this hop only. */
@@ -79,11 +91,20 @@ static void write_passed_headers(struct buffer *out, const struct http_headers *
     bool has_connection = http_headers_find(headers, FIELD_CONNECTION) != NULL;
     for (size_t i = 0; i < headers->count; i++) {
         const struct http_header *header = &headers->items[i];
-        if (is_kept_here(header->field) ||
+        if ((kept[header->field] & REQUEST) != 0 ||
             (has_connection && is_named_in_connection(headers, header->name)))
             continue;
         write_header(out, header->name, header->value);
     }
+}
+
+/* What the tunnel shall be: all that the client offered. */
+static void write_upgrade(struct buffer *out, const struct http_headers *headers)
+{
+    write_header(out, T("Connection"), T("upgrade"));
+    for (size_t i = 0; i < headers->count; i++)
+        if (headers->items[i].field == FIELD_UPGRADE)
+            write_header(out, T("Upgrade"), headers->items[i].value);
 }
 
 static void write_framing(struct buffer *out, const struct http_request *request)
@@ -116,6 +137,8 @@ void balancer_write_head(struct buffer *out, const struct http_request *request,
     write_header(out, T("X-Forwarded-Host"), host);
     write_header(out, T("X-Request-Id"), text_of(request->id));
     buffer_print(out, "Via: 1.%d trilith\r\n", request->minor_version);
+    if (request->is_upgrade && balancer_wants_upgrade(request))
+        write_upgrade(out, &request->headers);
     write_framing(out, request);
     buffer_append(out, T("\r\n"));
 }
@@ -137,8 +160,10 @@ void balancer_start_response(struct http_exchange *exchange, enum http_method me
     http_response_start(exchange, response->status, length_of(method, response));
     for (size_t i = 0; i < headers->count; i++) {
         const struct http_header *header = &headers->items[i];
-        if (is_kept_from_client(header->field) ||
-            (has_connection && is_named_in_connection(headers, header->name)))
+        bool is_tunnels = header->field == FIELD_UPGRADE && response->status == 101;
+        if ((kept[header->field] & ANSWER) != 0
+                ? !is_tunnels
+                : has_connection && is_named_in_connection(headers, header->name))
             continue;
         if (header->field != FIELD_OTHER)
             http_response_header(exchange, header->field, header->value);

@@ -28,6 +28,8 @@
     X(app_wait_us, COUNTER, "Microseconds that requests waited for a worker, summed")              \
     X(app_work_us, COUNTER, "Microseconds inside application workers, summed")                     \
     X(app_failures, COUNTER, "Requests lost by a worker (crash, deadline)")                        \
+    X(tunnels, COUNTER, "Connections that became tunnels (WebSocket)")                             \
+    X(tunnels_open, GAUGE, "Tunnels (WebSocket) open now")                                         \
     X(dns_queries, COUNTER, "DNS queries answered")                                                \
     X(dns_refused, COUNTER, "DNS queries refused or malformed")                                    \
     X(log_dropped, COUNTER, "Log lines dropped because the log could not take them")

@@ -138,6 +138,12 @@ void stream_close(struct stream *stream)
         close_socket(stream);
 }
 
+void stream_finish(struct stream *stream)
+{
+    if (stream->state == OPEN && !stream->is_connecting)
+        shutdown(stream->socket.fd, SHUT_WR);
+}
+
 void stream_abort(struct stream *stream)
 {
     if (stream->state == CLOSING)

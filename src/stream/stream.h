@@ -50,6 +50,10 @@ void stream_send(struct stream *stream, const struct iovec *iov, int count, int6
 void stream_send_file(struct stream *stream, int file, int64_t offset, int64_t len,
                       int64_t timeout_ms);
 
+/* Half-close: the peer sees the end of our bytes; receiving goes on. Nothing may be sent any more.
+ */
+void stream_finish(struct stream *stream);
+
 /* Orderly: finishes nothing that is unsent, shuts down writing, reads and drops what the peer still
  * sends for at most 2 s or 256 KiB (so that no RST kills the answer on its way), then closes. */
 void stream_close(struct stream *stream);

@@ -34,7 +34,7 @@ struct web_maker {
 int web_run(struct process *self, const struct web_maker *makers, size_t count);
 
 /* The parts of the edge's struct role, for src/main.c. */
-#define WEB_NEEDS "listen.http static. app. error."
+#define WEB_NEEDS "listen.http static. app. command. error."
 enum { WEB_START_ORDER = 30 };
 
 /* site.web.workers, or one per core; 0 when this server has no web part. */

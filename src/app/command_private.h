@@ -1,0 +1,81 @@
+#ifndef APP_COMMAND_PRIVATE_H
+#define APP_COMMAND_PRIVATE_H
+
+/*
+ * Applications of kind `command`: any program that serves HTTP on a port or a Unix socket.
+ *
+ *   command_role.c     in the parent: addresses, environment, what cannot work
+ *   command_run.c      one small process per instance that looks after the program: the states
+ *   command_program.c  the program itself: found, started, signalled, everything of it ended
+ *   command_probe.c    does it answer?
+ *   command_listen.c   where does it listen instead?
+ */
+
+#include "core/loop.h"
+#include "process/process.h"
+
+/* ---- command_role.c ---- */
+
+/* The application and the number of the instance that a process of the role is for. NULL: none. */
+const struct site_app *command_app_at(const struct generation *generation, size_t index,
+                                      size_t *instance_out);
+
+/* ---- command_run.c ---- */
+
+/* The role's run(). */
+int app_command_run(struct process *self);
+
+/* ---- command_program.c ---- */
+
+struct program {
+    const struct site_app *app;
+    char path[4096];
+    char **arguments;   /* ended by NULL */
+    char **environment; /* ended by NULL */
+    pid_t pid;          /* also of its process group; 0: does not run */
+};
+
+/* The folders in which programs are looked for, joined by ':'. Pure. */
+void command_search_path(const struct site_app *app, struct buffer *out);
+
+/* Where argv[0] is: with a slash relative to the app's root, else in the search path. ERR_NOT_FOUND
+ * with what to do. */
+MUST_CHECK enum err command_program_find(const struct site_app *app, char *out, size_t size,
+                                         struct why *why);
+
+/* Starts it in a process group of its own, in the current folder. */
+MUST_CHECK enum err command_program_start(struct program *program, struct process *self,
+                                          struct why *why);
+
+/* To its whole group. */
+void command_program_signal(const struct program *program, int number);
+
+/* SIGKILL to its group and to every child of this process: with PR_SET_CHILD_SUBREAPER these are
+ * what the program started and left. Called again until command_program_reap says that none is
+ * left. */
+void command_program_kill(const struct program *program);
+
+/* Collects the dead; *status_out is set when the program itself is among them (pid is 0 then).
+ * False when no child is left. */
+bool command_program_reap(struct program *program, int *status_out);
+
+/* ---- command_probe.c ---- */
+
+struct command_probe;
+
+/* Connects to the address; with a path asks for it and wants 2xx or 3xx. done() comes once, later;
+ * reason: NULL when it works, else valid during the call. NULL: no socket. */
+struct command_probe *command_probe_start(struct loop *loop, const struct address *address,
+                                          struct text path, struct text host, int64_t timeout_ms,
+                                          void (*done)(void *owner, const char *reason),
+                                          void *owner);
+
+/* No call comes any more. Accepts NULL. */
+void command_probe_cancel(struct command_probe *probe);
+
+/* ---- command_listen.c ---- */
+
+/* Writes where the children of this process listen: "127.0.0.1:3000, [::]:3001"; empty: nowhere. */
+void command_listeners(char *out, size_t size);
+
+#endif
