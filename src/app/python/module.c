@@ -50,28 +50,27 @@ static struct segment_worker *entry_of(PyObject *number, size_t *index)
     return &worker.segment.workers[*index];
 }
 
-/* begin(index, pid, limit): in the zygote right after the fork: the entry is this worker's; at so
- * many requests it rings the zygote (0: never). */
+/* begin(index, limit): in the zygote before the fork: the entry is for a new worker, which rings the
+ * zygote at so many requests (0: never). Not after the fork: the worker may be at work by then. */
 static PyObject *module_begin(PyObject *module, PyObject *arguments)
 {
     PyObject *number;
-    int pid;
     unsigned long long limit = 0;
     size_t index;
-    if (!PyArg_ParseTuple(arguments, "Oi|K", &number, &pid, &limit))
+    if (!PyArg_ParseTuple(arguments, "O|K", &number, &limit))
         return NULL;
     struct segment_worker *entry = entry_of(number, &index);
     if (entry == NULL)
         return NULL;
     atomic_store(&entry->retire, 0);
     atomic_store(&entry->requests, 0);
-    atomic_store(&entry->limit, limit);
     atomic_store(&entry->exceptions, 0);
-    atomic_store(&entry->pid, pid);
+    atomic_store(&entry->limit, limit);
     Py_RETURN_NONE;
 }
 
-/* become(index, file_socket): in the worker. */
+/* become(index, file_socket): in the worker. Its pid stands there before it takes a request, because
+ * requests of nobody are given up. */
 static PyObject *module_become(PyObject *module, PyObject *arguments)
 {
     PyObject *number;
@@ -79,10 +78,12 @@ static PyObject *module_become(PyObject *module, PyObject *arguments)
     size_t index;
     if (!PyArg_ParseTuple(arguments, "Oi", &number, &file_socket))
         return NULL;
-    if (entry_of(number, &index) == NULL)
+    struct segment_worker *entry = entry_of(number, &index);
+    if (entry == NULL)
         return NULL;
     worker.index = index;
     worker.file_socket = file_socket;
+    atomic_store(&entry->pid, getpid());
     Py_RETURN_NONE;
 }
 
@@ -258,7 +259,7 @@ static PyObject *module_title(PyObject *module, PyObject *title)
 
 static PyMethodDef methods[] = {
     { "map", module_map, METH_VARARGS, "map(segment_fd, bells, control)" },
-    { "begin", module_begin, METH_VARARGS, "begin(index, pid, limit)" },
+    { "begin", module_begin, METH_VARARGS, "begin(index, limit)" },
     { "queue", module_queue, METH_NOARGS, "queue() -> (waiting, oldest_ms)" },
     { "trim", module_trim, METH_NOARGS, "trim()" },
     { "become", module_become, METH_VARARGS, "become(index, file_socket)" },

@@ -113,6 +113,8 @@ class Zygote:
         sys.stdout.flush()
         sys.stderr.flush()
         started = time.monotonic()
+        limit = request_limit()
+        _trilith.begin(worker.index, limit)
         pid = os.fork()
         if pid == 0:
             os.close(read)
@@ -122,8 +124,7 @@ class Zygote:
         follows = worker.follows
         worker.clear()
         worker.follows = follows
-        worker.limit = request_limit()
-        _trilith.begin(worker.index, pid, worker.limit)
+        worker.limit = limit
         worker.pid, worker.started, worker.ready = pid, started, read
         worker.started_wall_ms = int(time.time() * 1000)
         worker.restarts += 1
