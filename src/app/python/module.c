@@ -50,8 +50,9 @@ static struct segment_worker *entry_of(PyObject *number, size_t *index)
     return &worker.segment.workers[*index];
 }
 
-/* begin(index, limit): in the zygote before the fork: the entry is for a new worker, which rings the
- * zygote at so many requests (0: never). Not after the fork: the worker may be at work by then. */
+/* begin(index, limit): in the zygote before the fork: the entry is for a new worker, which rings
+ * the zygote at so many requests (0: never). Not after the fork: the worker may be at work by then.
+ */
 static PyObject *module_begin(PyObject *module, PyObject *arguments)
 {
     PyObject *number;
@@ -69,8 +70,8 @@ static PyObject *module_begin(PyObject *module, PyObject *arguments)
     Py_RETURN_NONE;
 }
 
-/* become(index, file_socket): in the worker. Its pid stands there before it takes a request, because
- * requests of nobody are given up. */
+/* become(index, file_socket): in the worker. Its pid stands there before it takes a request,
+ * because requests of nobody are given up. */
 static PyObject *module_become(PyObject *module, PyObject *arguments)
 {
     PyObject *number;

@@ -16,12 +16,26 @@ from trilith_app.preload import load_in_worker
 from trilith_app.protocol import probe
 
 
-def on_fork():
-    """In a child that the application forked: it answers nobody, and it can be ended."""
+OUR_SIGNALS = {signal.SIGTERM, signal.SIGUSR2}
+fork_mask = threading.local()
+
+
+def before_fork():
+    """What is for the child must not meet our handlers, which it has for a moment."""
+    fork_mask.old = signal.pthread_sigmask(signal.SIG_BLOCK, OUR_SIGNALS)
+
+
+def after_fork_in_parent():
+    signal.pthread_sigmask(signal.SIG_SETMASK, fork_mask.old)
+
+
+def after_fork_in_child():
+    """A child that the application forked answers nobody, and it can be ended."""
     _trilith.abandon()
-    for number in (signal.SIGTERM, signal.SIGUSR2):
+    for number in OUR_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, fork_mask.old)
 
 
 def serve(application):
@@ -50,7 +64,8 @@ def run_worker(index, application, ready):
         signal.signal(signal.SIGUSR2,
                       lambda number, frame: _trilith.interrupt(RequestTimeout))
         faulthandler.register(signal.SIGUSR1, all_threads=False)  # sent to one thread
-        os.register_at_fork(after_in_child=on_fork)
+        os.register_at_fork(before=before_fork, after_in_parent=after_fork_in_parent,
+                            after_in_child=after_fork_in_child)
         _trilith.become(index, CONFIG["file_sockets"][index])
         _trilith.title(f"trilith: app/{NAME} worker {index}")
         failure = None
