@@ -3,6 +3,7 @@
  * that other roles make, so that no role knows another.
  */
 #include "app/app.h"
+#include "app/php.h"
 #include "balancer/balancer.h"
 #include "cli/cli.h"
 #include "core/memory.h"
@@ -34,12 +35,28 @@ static enum err make_command(const struct web_setup *setup, const struct site_ap
     return OK;
 }
 
+/* Scripts go to php-fpm, the other files of the folder are the web server's. */
+static enum err make_php(const struct web_setup *setup, const struct site_route *route,
+                         const struct site_app *app, struct http_handler **handler_out,
+                         struct why *why)
+{
+    struct text path = text_is_empty(app->mount) ? T("/") : app->mount;
+    struct http_handler *files = web_files_handler(setup, route, path, app->documents,
+                                                   php_documents(setup->generation, app));
+    if (files == NULL)
+        return fail(why, ERR_LIMIT, "too many routes");
+    return php_handler_make(setup->loop, setup->process, setup->generation, app, files, handler_out,
+                            why);
+}
+
 static enum err make_app(const struct web_setup *setup, const struct site_route *route,
                          struct http_handler **handler_out, struct why *why)
 {
     const struct site_app *app = site_app_find(setup->generation->site, route->app);
     if (app != NULL && app->kind == APP_COMMAND)
         return make_command(setup, app, handler_out, why);
+    if (app != NULL && app->kind == APP_PHP)
+        return make_php(setup, route, app, handler_out, why);
     return app_handler_make(setup->loop, setup->process, setup->generation, route, handler_out,
                             why);
 }
@@ -55,6 +72,8 @@ static void free_app(struct http_handler *handler)
 {
     if (balancer_is_upstream(handler))
         balancer_upstream_free(handler);
+    else if (php_handler_is(handler))
+        php_handler_free(handler);
     else
         app_handler_free(handler);
 }
@@ -73,7 +92,7 @@ static const struct role edge_role = WEB_ROLE(run_edge);
 
 int main(int argc, char **argv)
 {
-    static const struct role *const roles[] = { &database_role, &app_role, &command_role,
+    static const struct role *const roles[] = { &database_role, &app_role, &command_role, &php_role,
                                                 &edge_role,     &dns_role, NULL };
     static const struct cli_tool tools[] = {
         { "lab", "up|down|...", "Run the whole topology of a site on this machine", lab_usage,

@@ -218,9 +218,9 @@ static enum err refuse_others(const struct generation *generation, struct why *w
 {
     for (size_t i = 0; i < generation->site->app_count; i++) {
         const struct site_app *app = &generation->site->apps[i];
-        if (app->kind != APP_WSGI && app->kind != APP_ASGI && app->kind != APP_COMMAND)
+        if (app->kind == APP_ASGI)
             return fail(why, ERR_UNSUPPORTED,
-                        "app '%.*s': only wsgi, asgi and command applications run in this version",
+                        "app '%.*s': asgi applications do not run in this version",
                         FMT(app->name));
     }
     return OK;

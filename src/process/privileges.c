@@ -22,8 +22,8 @@ uid_t privileges_uid(struct text site_name, const char *role_name)
         "log", "database", "app", "web", "dns", "balancer", "probe",
     };
     uid_t role = PRIVILEGES_UID_ROLES - 1;
-    if (strcmp(role_name, "command") == 0)
-        role_name = "app"; /* both run the site owner's code */
+    if (strcmp(role_name, "command") == 0 || strcmp(role_name, "php") == 0)
+        role_name = "app"; /* all run the site owner's code */
     for (uid_t i = 0; i < COUNT(roles); i++)
         if (roles[i] != NULL && strcmp(roles[i], role_name) == 0)
             role = i;

@@ -16,7 +16,9 @@ struct web_setup {
     struct loop *loop;
     struct generation *generation;
     struct process *process;
-    struct arena *arena; /* of the generation; freed after all its handlers */
+    struct arena *arena;     /* of the generation; freed after all its handlers */
+    struct web_files *files; /* for web_files_handler */
+    struct web_compressors *compressors;
 };
 
 /* Makes the handlers of one kind of route. */
@@ -29,12 +31,19 @@ struct web_maker {
     void (*free)(struct http_handler *handler);
 };
 
+/* A handler that answers from the files of a folder (descriptor, not owned) as a static route does,
+ * for makers whose route has files too. `path`: the prefix of the route's paths that is no part of
+ * the names. It lives in setup->arena; nothing is to be freed. NULL: too many routes. */
+struct http_handler *web_files_handler(const struct web_setup *setup,
+                                       const struct site_route *route, struct text path,
+                                       struct text folder, int fd);
+
 /* Main of an edge process: serves until the parent says stop or is gone; returns the exit status.
  */
 int web_run(struct process *self, const struct web_maker *makers, size_t count);
 
 /* The parts of the edge's struct role, for src/main.c. */
-#define WEB_NEEDS "listen.http static. app. command. error."
+#define WEB_NEEDS "listen.http static. app. command. fpm. error."
 enum { WEB_START_ORDER = 30 };
 
 /* site.web.workers, or one per core; 0 when this server has no web part. */

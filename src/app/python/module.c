@@ -1,7 +1,7 @@
 /*
  * The module `_trilith`: what the zygote of an application calls.
  */
-#include "app/python/asgi.h"
+#include "app/python/worker.h"
 
 #include "core/clock.h"
 #include "core/memory.h"
@@ -19,10 +19,9 @@ PyMODINIT_FUNC PyInit__trilith(void);
 static PyObject *module_map(PyObject *module, PyObject *arguments)
 {
     int fd;
-    PyObject *bells, *knocks = NULL;
+    PyObject *bells;
     struct why why;
-    if (!PyArg_ParseTuple(arguments, "iO!|iO!", &fd, &PyList_Type, &bells, &worker.control,
-                          &PyList_Type, &knocks))
+    if (!PyArg_ParseTuple(arguments, "iO!|i", &fd, &PyList_Type, &bells, &worker.control))
         return NULL;
     segment_unmap(&worker.segment);
     if (segment_map(fd, &worker.segment, &why) != OK) {
@@ -32,10 +31,6 @@ static PyObject *module_map(PyObject *module, PyObject *arguments)
     worker.bell_count = 0;
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(bells) && i < SEGMENT_EDGES_LIMIT; i++)
         worker.bells[worker.bell_count++] = (int)PyLong_AsLong(PyList_GET_ITEM(bells, i));
-    worker.knock_count = 0;
-    for (Py_ssize_t i = 0;
-         knocks != NULL && i < PyList_GET_SIZE(knocks) && i < SEGMENT_WORKERS_LIMIT; i++)
-        worker.knocks[worker.knock_count++] = (int)PyLong_AsLong(PyList_GET_ITEM(knocks, i));
     worker.lane_count = worker.segment.lane_count / worker.segment.worker_count;
     if (PyErr_Occurred() || environ_setup() < 0 || input_setup() < 0)
         return NULL;
@@ -72,8 +67,6 @@ static PyObject *module_begin(PyObject *module, PyObject *arguments)
     atomic_store(&entry->requests, 0);
     atomic_store(&entry->exceptions, 0);
     atomic_store(&entry->limit, limit);
-    atomic_store(&entry->listens, 0);
-    atomic_store(&entry->load, 0);
     Py_RETURN_NONE;
 }
 
@@ -103,10 +96,6 @@ static PyObject *module_retire(PyObject *module, PyObject *number)
         return NULL;
     atomic_store(&entry->retire, 1);
     segment_wake_worker(&worker.segment, index);
-    if (index < worker.knock_count) {
-        uint64_t one = 1;
-        (void)!sys_write(worker.knocks[index], &one, sizeof(one));
-    }
     Py_RETURN_NONE;
 }
 
@@ -285,11 +274,6 @@ static PyMethodDef methods[] = {
     { "interrupt", worker_interrupt, METH_O, "interrupt(exception)" },
     { "abandon", module_abandon, METH_NOARGS, "abandon()" },
     { "title", module_title, METH_O, "title(text)" },
-    { "asgi_start", asgi_module_start, METH_VARARGS, "see asgi_turn.c" },
-    { "asgi_knocked", asgi_module_knocked, METH_NOARGS, "asgi_knocked(): the eventfd is readable" },
-    { "asgi_file", asgi_module_file, METH_NOARGS, "asgi_file(): the socket for bodies is" },
-    { "asgi_active", asgi_module_active, METH_NOARGS, "asgi_active() -> [request]" },
-    { "asgi_close_sockets", asgi_module_close_sockets, METH_NOARGS, "asgi_close_sockets()" },
     { "serve", worker_serve, METH_VARARGS, "serve(application, template, report, lane)" },
     { NULL, NULL, 0, NULL },
 };
@@ -304,8 +288,6 @@ static struct PyModuleDef definition = {
 
 PyMODINIT_FUNC PyInit__trilith(void)
 {
-    if (PyType_Ready(&AsgiRequest_Type) < 0 || PyType_Ready(&AsgiAwaitable_Type) < 0)
-        return NULL;
     if (PyType_Ready(&StartResponse_Type) < 0 || PyType_Ready(&Input_Type) < 0)
         return NULL;
     return PyModule_Create(&definition);

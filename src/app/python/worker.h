@@ -9,7 +9,6 @@
  *   environ.c   environ table -> dict
  *   input.c     wsgi.input
  *   answer.c    start_response, write, and the records of the answer
- *   asgi*.c     the same for ASGI: asgi.h
  */
 
 #define PY_SSIZE_T_CLEAN
@@ -54,8 +53,6 @@ struct worker {
     int bells[SEGMENT_EDGES_LIMIT];
     size_t bell_count;
     size_t index;
-    int knocks[SEGMENT_WORKERS_LIMIT]; /* eventfds of ASGI workers */
-    size_t knock_count;
     int control;     /* eventfd of the zygote; -1: none */
     int file_socket; /* descriptors of large bodies come here; -1: none */
     bool is_stray;   /* a child that the application forked: it must not answer */
