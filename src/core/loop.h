@@ -129,6 +129,7 @@ struct loop_socket {
     const struct loop_socket_events *events;
     struct loop_socket *next; /* all below but fd is private */
     struct loop_op *op;       /* what is only needed while sending, or while accepting pauses */
+    struct loop_stash *stash; /* input that came before it was asked for */
     int fd;
     uint16_t wanted;
     uint8_t state;

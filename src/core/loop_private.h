@@ -26,6 +26,7 @@ enum { /* bits of loop_socket.wanted */
        WANT_PAUSE = 128, /* accepting pauses: descriptors ran out */
        IS_QUEUED = 256,
        IS_CLOSING = 512,
+       IS_OUTGOING = 1024, /* connected by us */
 };
 
 enum { WHEEL_BITS = 6, WHEEL_SLOTS = 1 << WHEEL_BITS, WHEEL_LEVELS = 6 };
@@ -59,6 +60,13 @@ struct loop_op {
     int64_t file_offset;
     int64_t left;
     int64_t sent;
+};
+
+/* A result of a receive that nobody had asked for yet. */
+struct loop_stash {
+    struct loop_stash *next;
+    ssize_t result;
+    char data[];
 };
 
 /* Stands for a watch in the kernel's hands; freed by the driver when the kernel has let go. */
@@ -126,6 +134,11 @@ void loop_socket_received(struct loop_socket *socket, const char *data, ssize_t 
 /* Result of a send: bytes taken or -errno. Makes the call when it was the last; returns true when
  * more is to be sent. */
 bool loop_socket_sent(struct loop_socket *socket, ssize_t result);
+
+/* Keeps a result for the next loop_receive; to be used as long as socket->stash is not empty. */
+void loop_stash_add(struct loop_socket *socket, const char *data, ssize_t result);
+/* Makes the call with the oldest of them. */
+void loop_stash_deliver(struct loop_socket *socket);
 
 void loop_ops_free(struct loop *loop);
 

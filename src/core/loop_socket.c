@@ -255,6 +255,36 @@ void loop_socket_received(struct loop_socket *socket, const char *data, ssize_t 
     socket->events->received(socket, text, err);
 }
 
+void loop_stash_add(struct loop_socket *socket, const char *data, ssize_t result)
+{
+    size_t len = result > 0 ? (size_t)result : 0;
+    struct loop_stash *stash = memory_new(sizeof(*stash) + len);
+    struct loop_stash **end = &socket->stash;
+    stash->result = result;
+    if (len > 0)
+        memcpy(stash->data, data, len);
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = stash;
+}
+
+void loop_stash_deliver(struct loop_socket *socket)
+{
+    struct loop_stash *stash = socket->stash;
+    socket->stash = stash->next;
+    loop_socket_received(socket, stash->data, stash->result);
+    memory_free(stash);
+}
+
+static void stash_free(struct loop_socket *socket)
+{
+    while (socket->stash != NULL) {
+        struct loop_stash *stash = socket->stash;
+        socket->stash = stash->next;
+        memory_free(stash);
+    }
+}
+
 /* Moves the pieces on behind `done` bytes. */
 static void advance(struct loop_op *op, size_t done)
 {
@@ -298,6 +328,7 @@ static void finish_close(struct loop_socket *socket)
     if (!socket->loop->driver->release(socket))
         return;
     op_release(socket);
+    stash_free(socket);
     fd_close(&socket->fd);
     socket->events->closed(socket);
 }
@@ -357,6 +388,7 @@ void loop_connect(struct loop_socket *socket, const struct address *address)
         result = connect(socket->fd, &address->u.any, address->len);
     while (result != 0 && errno == EINTR);
     socket->error = result == 0 ? 0 : (uint8_t)errno;
+    socket->wanted |= IS_OUTGOING;
     ask(socket, socket->error == EINPROGRESS ? WANT_CONNECT | WANT_WRITABLE : WANT_CONNECT);
 }
 

@@ -457,3 +457,68 @@ TEST_LOOP(loop_holds_ten_thousand_sockets)
                20000);
     memory_free(ends);
 }
+
+/* Small pieces first, so that io_uring has a multishot receive, then more than anybody asks for. */
+TEST_LOOP(socket_input_waits_until_it_is_asked_for)
+{
+    enum { SMALL = 20, LARGE = 60000 };
+    static char data[LARGE];
+    struct end end;
+    int fds[2];
+    uint32_t sum = 0;
+    for (size_t i = 0; i < LARGE; i++)
+        data[i] = (char)(i * 7 + i / 256);
+    if (!CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0, "socketpair"))
+        return;
+    end_start(loop, &end, fds[0]);
+    CHECK(sys_set_nonblocking(fds[0], true) == OK, "nonblocking");
+    for (int i = 0; i < SMALL; i++) {
+        int pieces = end.pieces;
+        CHECK(sys_write_all(fds[1], text_from(data, 100)) == OK, "write");
+        sum = sum_of(sum, data, 100);
+        for (int turn = 0; turn < 3 && i % 3 == 2; turn++)
+            loop_turn(loop, 1);
+        CHECK(end.pieces == pieces, "nobody asked");
+        loop_receive(&end.socket);
+        TURN_UNTIL(loop, end.pieces == pieces + 1, 1000);
+    }
+    CHECK(end.sum == sum && end.received == SMALL * 100, "%zu bytes", end.received);
+    CHECK(sys_write_all(fds[1], text_from(data, LARGE)) == OK, "write");
+    fd_close(&fds[1]);
+    for (int turn = 0; turn < 5; turn++)
+        loop_turn(loop, 1);
+    CHECK(end.received == SMALL * 100, "nobody asked");
+    while (!end.has_end && end.receive_err == OK) {
+        int pieces = end.pieces;
+        loop_receive(&end.socket);
+        TURN_UNTIL(loop, end.pieces > pieces, 1000);
+        CHECK(end.pieces == pieces + 1, "one call for one question");
+        if (end.pieces == pieces)
+            break;
+    }
+    CHECK(end.sum == sum_of(sum, data, LARGE), "order");
+    CHECK(end.received == SMALL * 100 + LARGE && end.receive_err == OK, "%zu", end.received);
+    end_close(loop, &end);
+}
+
+TEST_LOOP(socket_closes_with_input_nobody_asked_for)
+{
+    struct end end;
+    int fds[2];
+    if (!CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0, "socketpair"))
+        return;
+    end_start(loop, &end, fds[0]);
+    CHECK(sys_set_nonblocking(fds[0], true) == OK, "nonblocking");
+    for (int i = 1; i <= 2; i++) {
+        loop_receive(&end.socket);
+        CHECK(sys_write_all(fds[1], T("question")) == OK, "write");
+        TURN_UNTIL(loop, end.pieces == i, 1000);
+    }
+    for (int i = 0; i < 3; i++) {
+        CHECK(sys_write_all(fds[1], T("more")) == OK, "write");
+        loop_turn(loop, 1);
+    }
+    CHECK(end.pieces == 2, "nobody asked");
+    end_close(loop, &end);
+    fd_close(&fds[1]);
+}

@@ -1,8 +1,12 @@
 /*
- * The io_uring driver; the only file that knows of io_uring. All operations are one-shot, so a
- * completion means that the kernel holds nothing of it any more:
+ * The io_uring driver; the only file that knows of io_uring. All operations but one are one-shot,
+ * so a completion means that the kernel holds nothing of it any more:
  *
- *   receive   with a buffer of a shared ring, chosen when data is there: idle sockets hold none
+ *   receive   with a buffer of a shared ring, chosen when data is there: idle sockets hold none.
+ *             Of accepted sockets whose input comes in small pieces it is multishot: asked for
+ *             once, the kernel brings each request without being asked again. What comes before
+ *             somebody wants it is put aside and ends the multishot, as does a full buffer (a body
+ *             is coming): so what is put aside is at most what the socket held at that moment.
  *   send      one piece or a list; a short one is continued
  *   poll      readiness for accept, connect, files and watches; asked again while wanted
  *   cancel    at close, by descriptor: the descriptor is closed when all have come back
@@ -30,6 +34,8 @@ enum { /* bits of loop_socket.state */
        HELD_CANCEL = 16,
        HELD_ANY = 31,
        IS_QUIET = 32, /* the last receive emptied the socket: wait for data before the next try */
+       IS_MULTI = 64, /* the receive that is held is multishot */
+       IS_STOPPING = 128, /* and was cancelled */
 };
 
 enum kind { /* in the low bits of the user data, beside the pointer */
@@ -63,6 +69,7 @@ struct uring {
     struct io_uring_buf_ring *buffers;
     char *memory;     /* of the buffers */
     struct list work; /* watch slots to arm, cancel or free */
+    bool has_multishot;
     struct done batch[BATCH];
 };
 
@@ -141,6 +148,7 @@ static enum err uring_open(struct loop *loop, struct why *why)
     }
     io_uring_register_ring_fd(&uring->ring); /* saves a look-up per call; may fail */
     list_init(&uring->work);
+    uring->has_multishot = true; /* until the kernel refuses one */
     loop->state = uring;
     return OK;
 }
@@ -184,15 +192,28 @@ static void prepare_send(struct io_uring_sqe *entry, struct loop_socket *socket)
     io_uring_prep_sendmsg(entry, socket->fd, &op->message, MSG_NOSIGNAL);
 }
 
+static void choose_receive(struct loop_socket *socket)
+{
+    const struct uring *uring = socket->loop->state;
+    socket->state &= (uint8_t) ~(IS_MULTI | IS_STOPPING);
+    if ((socket->state & IS_QUIET) && !(socket->wanted & IS_OUTGOING) && uring->has_multishot)
+        socket->state |= IS_MULTI;
+}
+
 static void prepare(struct io_uring_sqe *entry, struct loop_socket *socket, enum kind kind)
 {
     switch (kind) {
     case KIND_RECEIVE:
+        choose_receive(socket);
         io_uring_prep_recv(entry, socket->fd, NULL, BUFFER_BYTES, 0);
         entry->flags |= IOSQE_BUFFER_SELECT;
         entry->buf_group = BUFFER_GROUP;
         if (socket->state & IS_QUIET)
             entry->ioprio |= IORING_RECVSEND_POLL_FIRST;
+        if (socket->state & IS_MULTI) {
+            entry->ioprio |= IORING_RECV_MULTISHOT;
+            entry->len = 0; /* as much as a buffer has */
+        }
         break;
     case KIND_SEND:
         prepare_send(entry, socket);
@@ -241,13 +262,17 @@ static void uring_run(struct loop_socket *socket)
         { WANT_READABLE, HELD_READABLE, KIND_READABLE },
         { WANT_WRITABLE, HELD_WRITABLE, KIND_WRITABLE },
     };
-    if ((socket->wanted & WANT_SEND) && socket->op->left == 0 && !(socket->state & HELD_SEND)) {
+    if ((socket->wanted & WANT_SEND) && socket->op->left == 0 && !(socket->state & HELD_SEND))
         loop_socket_sent(socket, 0);
-        if (socket->wanted & IS_CLOSING)
-            return;
-    }
+    if ((socket->wanted & WANT_RECEIVE) && socket->stash != NULL)
+        loop_stash_deliver(socket);
+    if (socket->wanted & IS_CLOSING)
+        return;
+    unsigned wanted = socket->wanted;
+    if (socket->stash != NULL)
+        wanted &= ~(unsigned)WANT_RECEIVE; /* it is queued for the next piece */
     for (size_t i = 0; i < COUNT(table); i++)
-        if ((socket->wanted & table[i].wanted) && !(socket->state & table[i].held) &&
+        if ((wanted & table[i].wanted) && !(socket->state & table[i].held) &&
             !start(socket, table[i].kind, table[i].held))
             return;
 }
@@ -338,20 +363,46 @@ static void watch_done(struct uring *uring, struct loop_watch_slot *slot, int re
 
 /* ---- completions ---- */
 
+/* The kernel is to bring no more by itself. Tried again with the next input when it fails. */
+static void stop_multishot(struct uring *uring, struct loop_socket *socket)
+{
+    if ((socket->state & (HELD_RECEIVE | IS_MULTI | IS_STOPPING)) != (HELD_RECEIVE | IS_MULTI))
+        return;
+    struct io_uring_sqe *entry = next_entry(uring);
+    if (entry == NULL)
+        return;
+    io_uring_prep_cancel64(entry, user_data_of(socket, KIND_RECEIVE), 0);
+    io_uring_sqe_set_data64(entry, KIND_NONE);
+    socket->state |= IS_STOPPING;
+}
+
+/* True when it says nothing of the socket: it is asked again. */
+static bool is_no_result(struct uring *uring, const struct loop_socket *socket, int result)
+{
+    if (result == -EINVAL && (socket->state & IS_MULTI)) { /* before Linux 6.0 */
+        uring->has_multishot = false;
+        return true;
+    }
+    return result == -ENOBUFS || result == -EAGAIN || result == -EINTR || result == -ECANCELED;
+}
+
 static void receive_done(struct uring *uring, struct loop_socket *socket, const struct done *done)
 {
     unsigned id = done->flags >> IORING_CQE_BUFFER_SHIFT;
     bool has_buffer = (done->flags & IORING_CQE_F_BUFFER) != 0;
-    bool is_again = done->result == -ENOBUFS || done->result == -EAGAIN || done->result == -EINTR ||
-                    done->result == -ECANCELED;
+    const char *data = has_buffer ? uring->memory + (size_t)id * BUFFER_BYTES : NULL;
     socket->state &= (uint8_t)~IS_QUIET;
     if (done->result > 0 && !(done->flags & IORING_CQE_F_SOCK_NONEMPTY))
         socket->state |= IS_QUIET;
-    if (is_again)
+    bool is_wanted = (socket->wanted & WANT_RECEIVE) && socket->stash == NULL;
+    if (done->result == BUFFER_BYTES || (done->result > 0 && !is_wanted))
+        stop_multishot(uring, socket);
+    if (is_no_result(uring, socket, done->result))
         loop_queue(socket);
+    else if (is_wanted)
+        loop_socket_received(socket, data, done->result);
     else
-        loop_socket_received(socket, has_buffer ? uring->memory + (size_t)id * BUFFER_BYTES : NULL,
-                             done->result);
+        loop_stash_add(socket, data, done->result);
     if (has_buffer)
         return_buffer(uring, id);
 }
@@ -381,7 +432,8 @@ static void socket_done(struct uring *uring, struct loop_socket *socket, const s
         [KIND_READABLE] = HELD_READABLE, [KIND_WRITABLE] = HELD_WRITABLE,
         [KIND_CANCEL] = HELD_CANCEL,
     };
-    socket->state &= (uint8_t)~held[kind];
+    if (!(done->flags & IORING_CQE_F_MORE))
+        socket->state &= (uint8_t)~held[kind];
     if (socket->wanted & IS_CLOSING) {
         if (done->flags & IORING_CQE_F_BUFFER)
             return_buffer(uring, done->flags >> IORING_CQE_BUFFER_SHIFT);
