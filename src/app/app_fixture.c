@@ -73,7 +73,7 @@ static int inherited(int fd)
     return fd;
 }
 
-static void fill_start(struct app_fixture *fixture, struct app_start *start, int *bells,
+static void fill_start(struct app_fixture *fixture, struct app_start *start, int *bells, int *backs,
                        int *sockets)
 {
     const struct generation *generation = &fixture->generation;
@@ -84,14 +84,16 @@ static void fill_start(struct app_fixture *fixture, struct app_start *start, int
     for (size_t i = 0; i < app_worker_places(&fixture->app); i++)
         sockets[i] = inherited(generation_fd(generation, "interpreter.shop.worker.%zu", i));
     start->idle_ms = fixture->idle_ms;
+    backs[0] = inherited(generation_fd(generation, "interpreter.shop.back.0"));
     start->bells = bells;
+    start->backs = backs;
     start->workers = sockets;
 }
 
 /* In the child. */
 static void run_zygote(struct app_fixture *fixture, int channel, int lifeline)
 {
-    static int bells[1], sockets[SEGMENT_WORKERS_LIMIT];
+    static int bells[1], backs[1], sockets[SEGMENT_WORKERS_LIMIT];
     struct app_start start = { .app = &fixture->app,
                                .site_name = fixture->site.name,
                                .generation = 7,
@@ -105,7 +107,7 @@ static void run_zygote(struct app_fixture *fixture, int channel, int lifeline)
     int log_fd = open(fixture->log_path, O_WRONLY | O_CREAT | O_APPEND, 0600);
     dup2(log_fd, 1);
     dup2(log_fd, 2);
-    fill_start(fixture, &start, bells, sockets);
+    fill_start(fixture, &start, bells, backs, sockets);
     if (app_memfd("extension", app_extension_file(), &start.extension, &why) != OK ||
         app_memfd("bundle", app_bundle_file(), &bundle, &why) != OK ||
         app_environment_build(&fixture->app, T("mysql://guestbook"), &pairs, &why) != OK)

@@ -133,6 +133,7 @@ static void look_at(struct bridge *bridge, int place)
     if (!at->is_used)
         return;
     if (at->call == NULL) {
+        handover_receive(bridge); /* a file for a client that is gone */
         try_put_back(bridge, place);
         return;
     }
@@ -354,6 +355,7 @@ static enum err attach(struct bridge *bridge, const struct generation *generatio
     int fd = generation_fd(generation, "app.%.*s.segment", FMT(name));
     bridge->bell_fd = generation_fd(generation, "app.%.*s.bell.%zu", FMT(name), bridge->edge);
     bridge->control_fd = generation_fd(generation, "app.%.*s.control", FMT(name));
+    bridge->back_fd = generation_fd(generation, "app.%.*s.back.%zu", FMT(name), bridge->edge);
     if (fd < 0 || bridge->bell_fd < 0)
         return fail(why, ERR_MISSING, "app '%.*s' has no place for edge process %zu", FMT(name),
                     bridge->edge);

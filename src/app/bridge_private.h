@@ -26,6 +26,7 @@ struct call {
     struct loop_timer deadline; /* runs from the moment the body is here */
     struct loop_timer patience; /* with a client that does not take its answer */
     struct spill spill;
+    int file;  /* that the application gave away; -1: none */
     int place; /* own slot of the bridge, -1: none */
     bool is_waiting;
     bool is_started; /* the head of the answer was passed on */
@@ -73,11 +74,19 @@ struct bridge {
     int64_t dead_since_ms;   /* no worker lives; 0: one does */
     int bell_fd;
     int control_fd;
+    int back_fd;       /* descriptors from workers come here */
     int *file_sockets; /* per worker */
     int *knocks;       /* per worker, ASGI only; see knock.c */
     char (*names)[48]; /* "app NAME/WORKER", for the access log */
     char head[SEGMENT_HEAD_LIMIT];
 };
+
+/* ---- handover.c ---- */
+
+/* Lays the descriptors that workers sent down in their calls. */
+void handover_receive(struct bridge *bridge);
+/* A regular file, open for reading, that has these bytes now. length > 0. */
+bool handover_is_valid(int file, int64_t offset, int64_t length);
 
 /* ---- call.c ---- */
 

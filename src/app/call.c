@@ -9,6 +9,7 @@
 #include "app/scope.h"
 
 #include "core/log.h"
+#include "core/sys.h"
 
 enum { PATIENCE_MS = 20 }; /* a quick client has taken 256 KiB by then */
 
@@ -66,6 +67,7 @@ static void let_go(struct call *call)
     leave(call);
     loop_timer_stop(call->bridge->loop, &call->patience);
     spill_done(&call->spill);
+    fd_close(&call->file);
     http_exchange_attach(call->exchange, &no_events, NULL);
 }
 
@@ -195,6 +197,26 @@ static void pass_body(struct call *call, struct text data)
         pause_call(call);
 }
 
+/* All of the body at once: the client takes it from the file, the worker has nothing to do with it.
+ * False: that is not what a worker of ours writes. */
+static bool pass_file(struct call *call, struct text shared)
+{
+    struct segment_file part;
+    memcpy(&part, shared.data, sizeof(part));
+    handover_receive(call->bridge);
+    if (call->passed != 0 || call->length != part.length ||
+        !handover_is_valid(call->file, part.offset, part.length))
+        return false;
+    int file = call->file;
+    call->file = -1;
+    call->passed = part.length;
+    note(call);
+    http_response_file(call->exchange, file, true, part.offset, part.length, true);
+    response_took(&call->reader);
+    let_go(call);
+    return true;
+}
+
 /* One piece. True when there may be more. */
 static bool pass_piece(struct call *call)
 {
@@ -212,6 +234,10 @@ static bool pass_piece(struct call *call)
     case RESPONSE_BODY:
         pass_body(call, data);
         return call->place >= 0 && may_pass(call);
+    case RESPONSE_FILE:
+        if (!pass_file(call, data))
+            lose(call, 502, "a worker gave a file that is none");
+        return false;
     case RESPONSE_END:
         finish(call, T(""));
         return false;
@@ -407,6 +433,7 @@ void call_start(struct bridge *bridge, struct text mount, struct http_exchange *
     call->length = -1;
     list_init(&call->link);
     call->spill.file = -1;
+    call->file = -1;
     loop_timer_init(&call->deadline, on_deadline);
     loop_timer_init(&call->patience, on_patience);
     http_exchange_attach(exchange, &events, call);

@@ -41,6 +41,10 @@ static enum response_item item_of(struct response_reader *reader, uint32_t kind,
         if (reader->is_socket)
             return bad(reader);
         return reader->has_head ? RESPONSE_BODY : bad(reader);
+    case RECORD_FILE:
+        if (reader->is_socket || bytes != sizeof(struct segment_file))
+            return bad(reader);
+        return reader->has_head ? RESPONSE_FILE : bad(reader);
     case RECORD_END:
         if (!reader->has_head)
             return bad(reader);

@@ -13,6 +13,7 @@ enum response_item {
     RESPONSE_NONE, /* nothing there yet */
     RESPONSE_HEAD,
     RESPONSE_BODY,
+    RESPONSE_FILE, /* data: struct segment_file */
     RESPONSE_END,
     RESPONSE_ERROR,   /* the application failed */
     RESPONSE_ACCEPT,  /* like RESPONSE_HEAD, of a WebSocket; MESSAGE and CLOSE come behind it */

@@ -6,11 +6,13 @@
  *   app.NAME.bell.E       eventfd: edge E, look at your answers
  *   app.NAME.control      eventfd: zygote, look at overdue requests
  *   app.NAME.file.W       socket: descriptors of large bodies to worker W
+ *   app.NAME.back.E       socket: descriptors of files that applications give to edge E
  *   app.NAME.knock.W      eventfd: worker W of an ASGI application, look at your slots
  *
  * and what only its own process gets, because nothing that talks to the network should hold it:
  *
  *   interpreter.NAME.worker.W     the other end of file.W
+ *   interpreter.NAME.back.E       the other end of back.E, for all workers
  *   interpreter.NAME.root         the app's folder, for users that may not pass its parents
  *   interpreter.NAME.environment  NAME=VALUE\0 pairs, secrets among them
  */
@@ -119,6 +121,20 @@ static enum err add_sockets(struct generation *generation, const struct site_app
     return OK;
 }
 
+static enum err add_backs(struct generation *generation, const struct site_app *app, size_t edges,
+                          struct why *why)
+{
+    for (size_t i = 0; i < edges; i++) {
+        int ends[2];
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+            return fail(why, ERR_SYSTEM, "app '%.*s': cannot make a socket: %s", FMT(app->name),
+                        strerror(errno));
+        generation_add_fd(generation, ends[0], "app.%.*s.back.%zu", FMT(app->name), i);
+        generation_add_fd(generation, ends[1], "interpreter.%.*s.back.%zu", FMT(app->name), i);
+    }
+    return OK;
+}
+
 static enum err add_bells(struct generation *generation, const struct site_app *app, size_t edges,
                           struct why *why)
 {
@@ -209,6 +225,8 @@ static enum err prepare_app(struct generation *generation, const struct site_app
     generation_add_fd(generation, segment, "app.%.*s.segment", FMT(app->name));
     err = add_bells(generation, app, edges, why);
     if (err == OK)
+        err = add_backs(generation, app, edges, why);
+    if (err == OK)
         err = add_sockets(generation, app, why);
     return err == OK ? app_environment_add(generation, app, "interpreter", why) : err;
 }
@@ -254,7 +272,7 @@ static int keep(struct kept *kept, int fd)
 }
 
 static void collect_fds(struct process *self, struct app_start *start, struct kept *kept,
-                        int *bells, int *workers, int *knocks)
+                        int *bells, int *backs, int *workers, int *knocks)
 {
     const struct generation *generation = self->first;
     struct text name = start->app->name;
@@ -265,6 +283,8 @@ static void collect_fds(struct process *self, struct app_start *start, struct ke
     start->root = keep(kept, generation_fd(generation, "interpreter.%.*s.root", FMT(name)));
     for (size_t i = 0; i < start->edge_count; i++)
         bells[i] = keep(kept, generation_fd(generation, "app.%.*s.bell.%zu", FMT(name), i));
+    for (size_t i = 0; i < start->edge_count; i++)
+        backs[i] = keep(kept, generation_fd(generation, "interpreter.%.*s.back.%zu", FMT(name), i));
     for (size_t i = 0; i < app_worker_places(start->app); i++) {
         workers[i] =
             keep(kept, generation_fd(generation, "interpreter.%.*s.worker.%zu", FMT(name), i));
@@ -272,6 +292,7 @@ static void collect_fds(struct process *self, struct app_start *start, struct ke
             knocks[i] = keep(kept, generation_fd(generation, "app.%.*s.knock.%zu", FMT(name), i));
     }
     start->bells = bells;
+    start->backs = backs;
     start->workers = workers;
     start->knocks = knocks;
 }
@@ -298,7 +319,8 @@ static enum err read_environment(const struct generation *generation, struct app
 static enum err become_interpreter(struct process *self, const struct site_app *app,
                                    struct why *why)
 {
-    static int bells[SEGMENT_EDGES_LIMIT], workers[SEGMENT_WORKERS_LIMIT];
+    static int bells[SEGMENT_EDGES_LIMIT], backs[SEGMENT_EDGES_LIMIT],
+        workers[SEGMENT_WORKERS_LIMIT];
     static int knocks[SEGMENT_WORKERS_LIMIT];
     struct app_start start = { .app = app,
                                .site_name = self->first->site->name,
@@ -311,7 +333,7 @@ static enum err become_interpreter(struct process *self, const struct site_app *
     if (app_worker_places(app) > SEGMENT_WORKERS_LIMIT ||
         !text_copy_to(app->python, python, sizeof(python)))
         return fail(why, ERR_LIMIT, "too many workers, or a path that is too long");
-    collect_fds(self, &start, &kept, bells, workers, knocks);
+    collect_fds(self, &start, &kept, bells, backs, workers, knocks);
     enum err err = app_memfd("trilith-extension", app_extension_file(), &start.extension, why);
     if (err == OK)
         err = app_memfd("trilith-bundle", app_bundle_file(), &bundle, why);

@@ -34,6 +34,7 @@ struct app_start {
     int root;
     int extension;
     const int *bells;   /* edge_count of them */
+    const int *backs;   /* edge_count of them: sockets for files that go to the edge */
     const int *workers; /* app_worker_places(app): sockets on which bodies come */
     const int *knocks;  /* as many: eventfds of ASGI workers; NULL for WSGI */
     int64_t idle_ms;    /* a worker above the least ends when it was idle for so long; 0: 30 s */

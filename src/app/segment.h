@@ -109,6 +109,7 @@ enum segment_record_kind {
     RECORD_BODY,
     RECORD_END,   /* the answer is complete */
     RECORD_ERROR, /* the application failed: 500, or a broken-off answer after the head */
+    RECORD_FILE,  /* struct segment_file: all of the body, from a descriptor that came before */
     /* a WebSocket, see app/socket_call.c */
     RECORD_ACCEPT, /* like RECORD_HEAD: the handshake is accepted, status 101 */
     RECORD_TEXT,   /* the end of a text message, or all of it */
@@ -121,6 +122,17 @@ enum segment_record_kind {
 struct segment_record {
     uint32_t kind;
     uint32_t bytes; /* payload, without the padding to 8 */
+};
+
+/* The descriptor came through the edge's socket, in a packet with this. */
+struct segment_ticket {
+    uint64_t ticket;
+    uint64_t slot;
+};
+
+struct segment_file {
+    int64_t offset;
+    int64_t length;
 };
 
 /* Start of a RECORD_HEAD; then per header: u32 name bytes, u32 value bytes, name, value. */

@@ -244,6 +244,7 @@ void app_start_json(const struct app_start *start, struct buffer *out)
     append_number(out, "root_fd", start->root);
     append_number(out, "extension", start->extension);
     append_numbers(out, "bells", start->bells, start->edge_count);
+    append_numbers(out, "backs", start->backs, start->edge_count);
     append_numbers(out, "knocks", start->knocks,
                    app->kind == APP_ASGI ? app_worker_places(app) : 0);
     append_numbers(out, "file_sockets", start->workers, app_worker_places(app));

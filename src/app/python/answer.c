@@ -406,6 +406,17 @@ int answer_send(struct answer *answer, struct text data)
     return 0;
 }
 
+int answer_send_file(struct answer *answer, int64_t offset)
+{
+    struct segment_file part = { .offset = offset, .length = answer->length };
+    if (send_head(answer) < 0 ||
+        put(answer, RECORD_FILE, text_from((const char *)&part, sizeof(part)), true) < 0)
+        return -1;
+    answer->given = answer->length;
+    answer->whole_us = clock_now_us();
+    return answer_finish(answer, 0);
+}
+
 int answer_finish(struct answer *answer, int64_t known_length)
 {
     if (answer->is_ended)

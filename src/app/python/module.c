@@ -16,23 +16,33 @@
 
 PyMODINIT_FUNC PyInit__trilith(void);
 
+static size_t take_descriptors(PyObject *list, int *out)
+{
+    size_t count = 0;
+    while (count < (size_t)PyList_GET_SIZE(list) && count < SEGMENT_EDGES_LIMIT) {
+        out[count] = (int)PyLong_AsLong(PyList_GET_ITEM(list, (Py_ssize_t)count));
+        count++;
+    }
+    return count;
+}
+
 static PyObject *module_map(PyObject *module, PyObject *arguments)
 {
     int fd;
-    PyObject *bells;
+    PyObject *bells, *backs;
     struct why why;
-    if (!PyArg_ParseTuple(arguments, "iO!|i", &fd, &PyList_Type, &bells, &worker.control))
+    if (!PyArg_ParseTuple(arguments, "iO!iO!", &fd, &PyList_Type, &bells, &worker.control,
+                          &PyList_Type, &backs))
         return NULL;
     segment_unmap(&worker.segment);
     if (segment_map(fd, &worker.segment, &why) != OK) {
         PyErr_SetString(PyExc_OSError, why.text);
         return NULL;
     }
-    worker.bell_count = 0;
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(bells) && i < SEGMENT_EDGES_LIMIT; i++)
-        worker.bells[worker.bell_count++] = (int)PyLong_AsLong(PyList_GET_ITEM(bells, i));
+    worker.bell_count = take_descriptors(bells, worker.bells);
+    worker.back_count = take_descriptors(backs, worker.backs);
     worker.lane_count = worker.segment.lane_count / worker.segment.worker_count;
-    if (PyErr_Occurred() || environ_setup() < 0 || input_setup() < 0)
+    if (PyErr_Occurred() || environ_setup() < 0 || input_setup() < 0 || file_setup() < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -259,7 +269,7 @@ static PyObject *module_title(PyObject *module, PyObject *title)
 }
 
 static PyMethodDef methods[] = {
-    { "map", module_map, METH_VARARGS, "map(segment_fd, bells, control)" },
+    { "map", module_map, METH_VARARGS, "map(segment_fd, bells, control, backs)" },
     { "begin", module_begin, METH_VARARGS, "begin(index, limit)" },
     { "queue", module_queue, METH_NOARGS, "queue() -> (waiting, oldest_ms)" },
     { "trim", module_trim, METH_NOARGS, "trim()" },
@@ -288,7 +298,12 @@ static struct PyModuleDef definition = {
 
 PyMODINIT_FUNC PyInit__trilith(void)
 {
-    if (PyType_Ready(&StartResponse_Type) < 0 || PyType_Ready(&Input_Type) < 0)
+    if (PyType_Ready(&StartResponse_Type) < 0 || PyType_Ready(&Input_Type) < 0 ||
+        PyType_Ready(&FileWrapper_Type) < 0)
         return NULL;
-    return PyModule_Create(&definition);
+    PyObject *module = PyModule_Create(&definition);
+    if (module != NULL &&
+        PyModule_AddObjectRef(module, "FileWrapper", (PyObject *)&FileWrapper_Type) < 0)
+        Py_CLEAR(module);
+    return module;
 }

@@ -128,9 +128,14 @@ static int send_result(struct answer *answer, PyObject *result)
     int sent;
     if (PyList_CheckExact(result) || PyTuple_CheckExact(result))
         return send_sequence(answer, result);
-    sent = send_iterator(answer, result);
+    bool is_file = Py_IS_TYPE(result, &FileWrapper_Type);
+    sent = is_file ? file_hand_over(answer, result) : 0;
+    if (sent == 0)
+        sent = send_iterator(answer, result);
+    if (is_file)
+        answer->is_cut = false; /* Content-Length says how much of a file is wanted */
     close_result(answer, result);
-    return PyErr_Occurred() ? -1 : sent;
+    return PyErr_Occurred() || sent < 0 ? -1 : 0;
 }
 
 /* ---- one request ---- */

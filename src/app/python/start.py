@@ -55,7 +55,7 @@ def main():
     application = None
     try:
         _trilith.title(f"trilith: app/{NAME}")
-        _trilith.map(CONFIG["segment"], CONFIG["bells"], CONFIG["control"])
+        _trilith.map(CONFIG["segment"], CONFIG["bells"], CONFIG["control"], CONFIG["backs"])
         enter_root()
         if not CONFIG.get("spawn"):
             application = preload()

@@ -8,6 +8,7 @@
  *   serve.c     the loop of a worker: claim a request, call the application, send its answer
  *   environ.c   environ table -> dict
  *   input.c     wsgi.input
+ *   file.c      wsgi.file_wrapper
  *   answer.c    start_response, write, and the records of the answer
  */
 
@@ -52,6 +53,8 @@ struct worker {
     struct segment segment;
     int bells[SEGMENT_EDGES_LIMIT];
     size_t bell_count;
+    int backs[SEGMENT_EDGES_LIMIT]; /* sockets: files for the edges */
+    size_t back_count;
     size_t index;
     int control;     /* eventfd of the zygote; -1: none */
     int file_socket; /* descriptors of large bodies come here; -1: none */
@@ -83,6 +86,8 @@ void answer_begin(struct answer *answer, size_t slot);
 /* All of these return -1 with a Python exception set; answer_is_cancelled tells when the reason is
  * only that nobody wants the answer any more. */
 int answer_send(struct answer *answer, struct text data); /* head first if it was not sent */
+/* The whole body is in the file whose descriptor was sent, from there on. */
+int answer_send_file(struct answer *answer, int64_t offset);
 int answer_finish(struct answer *answer, int64_t known_length);
 bool answer_is_cancelled(const struct answer *answer);
 void answer_fail(struct answer *answer); /* never raises */
@@ -103,6 +108,15 @@ extern PyTypeObject Input_Type;
 PyObject *input_new(struct answer *answer);
 void input_detach(PyObject *input);
 int input_setup(void);
+
+/* ---- file.c ---- */
+
+extern PyTypeObject FileWrapper_Type;
+
+int file_setup(void);
+/* 1: the edge sends the file that this FileWrapper holds, and the answer is finished. 0: it must be
+ * read. -1 with an exception. */
+int file_hand_over(struct answer *answer, PyObject *wrapper);
 
 /* ---- serve.c ---- */
 

@@ -3,20 +3,9 @@ import io
 import sys
 import traceback
 
+import _trilith
+
 from trilith_app.config import CONFIG, log
-
-
-class FileWrapper:
-    """wsgi.file_wrapper: the file in pieces."""
-
-    def __init__(self, file, block_size=65536):
-        self.file = file
-        self.block_size = block_size
-        if hasattr(file, "close"):
-            self.close = file.close
-
-    def __iter__(self):
-        return iter(lambda: self.file.read(self.block_size), b"")
 
 
 def template():
@@ -27,7 +16,7 @@ def template():
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
         "wsgi.input_terminated": True,
-        "wsgi.file_wrapper": FileWrapper,
+        "wsgi.file_wrapper": _trilith.FileWrapper,
         "SERVER_SOFTWARE": CONFIG["software"],
         "GATEWAY_INTERFACE": "CGI/1.1",
     }
