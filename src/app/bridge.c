@@ -181,14 +181,21 @@ static size_t count_queued(const struct bridge *bridge)
     return queued;
 }
 
+static void tell(_Atomic int64_t *metric, struct board_series *series, enum board_value value,
+                 int64_t amount)
+{
+    metrics_add(metric, amount);
+    board_add(series, value, amount);
+}
+
 static void tell_gauges(struct bridge *bridge, size_t queued)
 {
     int64_t queue = (int64_t)(queued + bridge->waiting_count);
     int64_t busy = (int64_t)(bridge->used > queued ? bridge->used - queued : 0);
     if (queue != bridge->told_queue)
-        metrics_add(&bridge->metrics->app_queue, queue - bridge->told_queue);
+        tell(&bridge->metrics->app_queue, bridge->series, APP_QUEUE, queue - bridge->told_queue);
     if (busy != bridge->told_busy)
-        metrics_add(&bridge->metrics->app_busy, busy - bridge->told_busy);
+        tell(&bridge->metrics->app_busy, bridge->series, APP_BUSY, busy - bridge->told_busy);
     bridge->told_queue = queue;
     bridge->told_busy = busy;
 }
@@ -327,6 +334,7 @@ static void bridge_free(struct bridge *bridge)
     loop_timer_stop(bridge->loop, &bridge->check);
     bridge->used = 0;
     tell_gauges(bridge, 0);
+    board_leave(bridge->series);
     segment_unmap(&bridge->segment);
     memory_free(bridge->places);
     memory_free(bridge->file_sockets);
@@ -407,6 +415,8 @@ static enum err bridge_new(struct loop *loop, struct process *process,
     loop_hook_start(loop, &bridge->hook, run_hook);
     loop_timer_start(loop, &bridge->check, CHECK_MS);
     list_append(&bridges, &bridge->link);
+    bridge->series =
+        board_use(process->board, process->index, BOARD_APP, app->name.data, app->name.len);
     *bridge_out = bridge;
     return OK;
 }

@@ -52,6 +52,7 @@ struct bridge {
     struct list link; /* in the list of bridges of this process */
     struct loop *loop;
     struct metrics *metrics;
+    struct board_series *series;
     const struct site_app *app;
     uint64_t generation;
     size_t references;

@@ -42,6 +42,8 @@ static void note(struct call *call)
     int64_t work_us = clamped(started_us, finished_us);
     metrics_add(&bridge->metrics->app_wait_us, wait_us);
     metrics_add(&bridge->metrics->app_work_us, work_us);
+    board_time(bridge->series, APP_WAIT, wait_us);
+    board_time(bridge->series, APP_WORK, work_us);
     if (worker < bridge->segment.worker_count)
         http_exchange_note(call->exchange, text_of(bridge->names[worker]), wait_us, work_us);
 }
@@ -88,6 +90,7 @@ static void end_with_error(struct call *call, int status)
     }
     struct http_filter *filter =
         status == 503 ? ARENA_NEW(http_exchange_arena(exchange), struct http_filter) : NULL;
+    board_add(call->bridge->series, APP_REFUSED, status == 503);
     if (filter != NULL) {
         filter->head = add_retry_after;
         http_filter_add(exchange, filter);
@@ -99,6 +102,7 @@ static void lose(struct call *call, int status, const char *message)
 {
     const struct http_request *request = http_exchange_request(call->exchange);
     metrics_add(&call->bridge->metrics->app_failures, 1);
+    board_add(call->bridge->series, APP_FAILURES, 1);
     log_warn("app", message, TEXT("app", call->bridge->app->name), TEXT("path", request->raw_path),
              STRING("request", request->id));
     end_with_error(call, status);
@@ -364,6 +368,7 @@ static void enter(struct call *call)
     struct bridge *bridge = call->bridge;
     call->arrived_us = loop_now_us(bridge->loop);
     metrics_add(&bridge->metrics->app_requests, 1);
+    board_add(bridge->series, APP_REQUESTS, 1);
     if (bridge_is_hopeless(bridge)) {
         end_with_error(call, 503);
         return;

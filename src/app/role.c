@@ -231,24 +231,8 @@ static enum err prepare_app(struct generation *generation, const struct site_app
     return err == OK ? app_environment_add(generation, app, "interpreter", why) : err;
 }
 
-/* What the site file knows and this program cannot run yet. */
-static enum err refuse_others(const struct generation *generation, struct why *why)
-{
-    for (size_t i = 0; i < generation->site->app_count; i++) {
-        const struct site_app *app = &generation->site->apps[i];
-        if (app->kind == APP_ASGI)
-            return fail(why, ERR_UNSUPPORTED,
-                        "app '%.*s': asgi applications do not run in this version",
-                        FMT(app->name));
-    }
-    return OK;
-}
-
 static enum err role_prepare(struct generation *generation, struct why *why)
 {
-    enum err refused = refuse_others(generation, why);
-    if (refused != OK)
-        return refused;
     for (size_t i = 0; i < role_count(generation); i++) {
         enum err err = prepare_app(generation, app_at(generation, i), why);
         if (err != OK)

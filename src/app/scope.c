@@ -56,15 +56,13 @@ static void add_header(struct table *table, struct text name, struct text value)
         at[i] = text_lower(name.data[i]);
 }
 
-static bool is_passed_on(const struct http_header *header, bool has_body)
+static bool is_passed_on(const struct http_header *header)
 {
     switch ((int)header->field) {
-    case FIELD_TRANSFER_ENCODING: /* the body is whole now, with a length */
+    case FIELD_TRANSFER_ENCODING: /* the body is whole now, with a length of ours */
     case FIELD_EXPECT:
     case FIELD_PROXY:
         return false;
-    case FIELD_CONTENT_LENGTH:
-        return !has_body;
     default:
         return text_find(header->name, '_') < 0 && header->name.len <= UINT16_MAX;
     }
@@ -98,10 +96,10 @@ enum err app_scope_build(const struct http_request *request, int64_t body_length
     add(&table, KEY_REQUEST_ID, text_of(request->id));
     for (size_t i = 0; i < request->headers.count; i++) {
         const struct http_header *header = &request->headers.items[i];
-        if (is_passed_on(header, body_length >= 0))
+        if (is_passed_on(header))
             add_header(&table, header->name, header->value);
     }
-    if (body_length >= 0) {
+    if (body_length >= 0 && request->content_length < 0) { /* it came in chunks */
         snprintf(length, sizeof(length), "%lld", (long long)body_length);
         add_header(&table, T("content-length"), text_of(length));
     }

@@ -270,6 +270,7 @@ static void reset_answer(struct segment_slot *slot)
     atomic_store_explicit(&slot->notice, 0, memory_order_relaxed);
     atomic_store_explicit(&slot->in_written, 0, memory_order_relaxed);
     atomic_store_explicit(&slot->in_taken, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->in_waiting, 0, memory_order_relaxed);
     atomic_store_explicit(&slot->close_code, 0, memory_order_relaxed);
     atomic_store_explicit(&slot->cancelled, CANCEL_NONE, memory_order_relaxed);
     atomic_store_explicit(&slot->started_us, 0, memory_order_relaxed);

@@ -177,6 +177,7 @@ struct segment_slot {
     _Atomic uint32_t wants_file; /* sends me the body's descriptor */
     _Atomic uint32_t wants_room; /* asgi: give notice when the ring has room again */
     _Atomic uint64_t in_taken;   /* of in_written; the ring is `request` once the table was read */
+    _Atomic uint32_t in_waiting; /* set by the edge: tell it when there is room for more */
     _Alignas(64) uint8_t request[SEGMENT_REQUEST_BYTES];
     uint8_t response[SEGMENT_RESPONSE_BYTES];
 };

@@ -92,26 +92,32 @@ static void write_head(struct buffer *out, const json_t *root, bool has_colour)
     buffer_print(out, "\n");
 }
 
-static void write_workers(struct buffer *out, const json_t *process, size_t width)
+static void write_workers(struct buffer *out, const json_t *process, size_t width, int64_t now_ms)
 {
     size_t index;
     json_t *worker;
-    char age[24], name[32];
+    char age[24], busy[24], name[32];
     json_array_foreach(json_object_get(process, "workers"), index, worker)
     {
         int64_t busy_ms = number_of(worker, "busy_ms"), restarts = number_of(worker, "restarts");
         snprintf(name, sizeof(name), "  worker %zu", index);
         buffer_print(out, "  %-*s  %-9s %7" PRId64, (int)width, name, string_of(worker, "state"),
                      number_of(worker, "pid"));
-        buffer_print(out, " %7s %8" PRId64 "  %" PRId64 " requests", "", restarts,
+        int64_t started_ms = number_of(worker, "started"), memory = number_of(worker, "memory");
+        bool has_age = started_ms > 0 && now_ms >= started_ms;
+        buffer_print(out, " %7s %8" PRId64 "  %" PRId64 " requests",
+                     has_age ? format_age(now_ms - started_ms, age) : "", restarts,
                      number_of(worker, "requests"));
+        if (memory > 0)
+            buffer_print(out, ", %.0f MiB", (double)memory / (1 << 20));
         if (busy_ms >= BUSY_SHOWN_MS)
-            buffer_print(out, ", busy for %s", format_age(busy_ms, age));
+            buffer_print(out, ", busy for %s", format_age(busy_ms, busy));
         buffer_print(out, "\n");
     }
 }
 
-static void write_process(struct buffer *out, const json_t *process, size_t width, bool has_colour)
+static void write_process(struct buffer *out, const json_t *process, size_t width, bool has_colour,
+                          int64_t now_ms)
 {
     const char *state = string_of(process, "state");
     const char *note = string_of(process, "note"), *ended = string_of(process, "ended");
@@ -129,14 +135,16 @@ static void write_process(struct buffer *out, const json_t *process, size_t widt
     if (!is_well && ended[0] != '\0')
         buffer_print(out, "%s%s", note[0] != '\0' ? "; " : "  ", ended);
     buffer_print(out, "\n");
-    write_workers(out, process, width);
+    write_workers(out, process, width, now_ms);
 }
 
 static void write_tail(struct buffer *out, const json_t *process, bool has_colour)
 {
     const json_t *tail = json_object_get(process, "tail");
     size_t count = json_array_size(tail);
-    if (colour_of(string_of(process, "state")) == COLOUR_GREEN || count == 0)
+    bool is_well = colour_of(string_of(process, "state")) == COLOUR_GREEN &&
+                   string_of(process, "trouble")[0] == '\0';
+    if (is_well || count == 0)
         return;
     buffer_print(out, "\nlast lines of %s:\n", string_of(process, "name"));
     for (size_t i = count > TAIL_LINES ? count - TAIL_LINES : 0; i < count; i++)
@@ -156,7 +164,9 @@ static void write_processes(struct buffer *out, const json_t *root, bool has_col
     }
     buffer_print(out, "  %-*s  %-9s %7s %7s %8s  NOTE\n", (int)width, "PROCESS", "STATE", "PID",
                  "UPTIME", "RESTARTS");
-    json_array_foreach(processes, index, process) write_process(out, process, width, has_colour);
+    int64_t now_ms = number_of(root, "now_ms");
+    json_array_foreach(processes, index, process)
+        write_process(out, process, width, has_colour, now_ms);
     json_array_foreach(processes, index, process) write_tail(out, process, has_colour);
 }
 
@@ -198,6 +208,7 @@ void status_page(struct buffer *out, const json_t *first, const json_t *second, 
     write_head(out, second, has_colour);
     write_processes(out, second, has_colour);
     write_rates(out, first, second, us);
+    status_tables(out, second);
 }
 
 /* ---- the command ---- */

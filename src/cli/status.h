@@ -11,4 +11,7 @@
 void status_page(struct buffer *out, const json_t *first, const json_t *second, int64_t us,
                  bool has_colour);
 
+/* status_tables.c: what is known of each application and each route. */
+void status_tables(struct buffer *out, const json_t *root);
+
 #endif

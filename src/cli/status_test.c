@@ -15,12 +15,20 @@ static const char after[] =
     "\"note\":\"\",\"workers\":[],\"tail\":[\"not shown\"]},"
     "{\"name\":\"app/app\",\"state\":\"ready\",\"pid\":11,\"uptime_ms\":2500,\"restarts\":1,"
     "\"note\":\"guestbook:app\",\"ended\":\"killed\",\"tail\":[],\"workers\":["
-    "{\"state\":\"busy\",\"pid\":12,\"requests\":7,\"busy_ms\":3200,\"restarts\":2}]},"
+    "{\"state\":\"busy\",\"pid\":12,\"requests\":7,\"busy_ms\":3200,\"restarts\":2,"
+    "\"started\":940000,\"memory\":45678901}],\"least\":2,\"most\":8,\"now\":3,"
+    "\"trouble\":\"\"},"
     "{\"name\":\"dns\",\"state\":\"backoff\",\"pid\":null,\"uptime_ms\":0,\"restarts\":5,"
     "\"note\":\"\",\"ended\":\"exit status 1\",\"workers\":[],\"tail\":[\"one\",\"two\"]}],"
     "\"metrics\":{\"requests\":1500,\"responses_4xx\":2,\"responses_5xx\":1,\"app_requests\":20,"
     "\"app_work_us\":50000,\"app_busy\":1,\"app_queue\":4,\"app_failures\":1,"
-    "\"connections_open\":3,\"connections_accepted\":9,\"dns_queries\":0}}";
+    "\"connections_open\":3,\"connections_accepted\":9,\"dns_queries\":0},\"now_ms\":1000000,"
+    "\"apps\":[{\"name\":\"app\",\"queue\":4,\"busy\":3,\"requests\":20,\"failures\":1,\"refused\":"
+    "2,"
+    "\"wait\":{\"p50_us\":85,\"p99_us\":1234},\"work\":{\"p50_us\":25000,\"p99_us\":12000000}},"
+    "{\"name\":\"idle\",\"wait\":{\"p50_us\":null}}],"
+    "\"routes\":[{\"route\":\"GET www.foobar.com/ app app\",\"requests\":17,\"2xx\":14,\"3xx\":1,"
+    "\"4xx\":1,\"5xx\":1,\"latency\":{\"p50_us\":999,\"p99_us\":9999}}]}";
 
 static const char want[] =
     "www.foobar.com  degraded  generation 3  since 2026-11-21T11:54:40Z\n"
@@ -29,7 +37,7 @@ static const char want[] =
     "  PROCESS     STATE         PID  UPTIME RESTARTS  NOTE\n"
     "  parent      ready          10     25h        0\n"
     "  app/app     ready          11      2s        1  guestbook:app\n"
-    "    worker 0  busy           12                2  7 requests, busy for 3s\n"
+    "    worker 0  busy           12     60s        2  7 requests, 44 MiB, busy for 3s\n"
     "  dns         backoff         -       -        5  exit status 1\n"
     "\n"
     "last lines of dns:\n"
@@ -38,7 +46,24 @@ static const char want[] =
     "\n"
     "  requests     1000/s now, 1500 in all (2 4xx, 1 5xx)\n"
     "  connections  3 open, 9 accepted\n"
-    "  app          20/s now, 1 busy, 4 waiting, 2.5 ms each, 1 lost\n";
+    "  app          20/s now, 1 busy, 4 waiting, 2.5 ms each, 1 lost\n"
+    "\n"
+    "  APPLICATION      WORKERS     BUSY  QUEUE  WAIT p50/p99     WORK p50/p99       REQUESTS    "
+    "LOST "
+    "REFUSED\n"
+    "  app              3 of 2..8      3      4  85us / 1.2ms     25ms / 12s               20      "
+    " 1"
+    "       2\n"
+    "  idle             -              0      0  - / -            - / -                     0      "
+    " 0"
+    "       0\n"
+    "\n"
+    "  ROUTE                                          REQUESTS        2xx      3xx      4xx      "
+    "5xx  "
+    "LATENCY p50/p99\n"
+    "  GET www.foobar.com/ app app                          17         14        1        1        "
+    "1  "
+    "999us / 10.0ms\n";
 
 TEST(cli_status_page)
 {
@@ -62,6 +87,7 @@ TEST(cli_status_page_of_anything)
         "{}",
         "[]",
         "{\"processes\":[1,null,{}],\"urls\":[1],\"metrics\":[]}",
+        "{\"apps\":[1,{},null],\"routes\":[{\"route\":1,\"latency\":[]},[]],\"now_ms\":\"x\"}",
         "{\"processes\":[{\"workers\":[1,{}],\"tail\":[1,2]}],\"site\":5,\"since\":{}}",
     };
     for (size_t i = 0; i < COUNT(answers); i++) {

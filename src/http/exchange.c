@@ -41,6 +41,7 @@ static void tell_finished(const struct http_exchange *exchange)
         .wait_us = exchange->wait_us,
         .work_us = exchange->work_us,
         .answered_by = exchange->answered_by,
+        .mark = exchange->mark,
         .failure = exchange->failure,
     };
     record.total_us = loop_now_us(stream_loop(conn->stream)) - exchange->request.started_us;
@@ -134,6 +135,11 @@ void http_exchange_attach(struct http_exchange *exchange, const struct http_exch
 void *http_exchange_state(const struct http_exchange *exchange)
 {
     return exchange->state;
+}
+
+void http_exchange_mark(struct http_exchange *exchange, void *mark)
+{
+    exchange->mark = mark;
 }
 
 void http_exchange_note(struct http_exchange *exchange, struct text answered_by, int64_t wait_us,

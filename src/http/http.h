@@ -188,6 +188,9 @@ void *http_exchange_state(const struct http_exchange *exchange);
 void http_exchange_note(struct http_exchange *exchange, struct text answered_by, int64_t wait_us,
                         int64_t work_us);
 
+/* Anything of the router's own for its `finished` call-back; record->mark, NULL until it is set. */
+void http_exchange_mark(struct http_exchange *exchange, void *mark);
+
 /* Request body. Nothing is read from the client before one of these is called (and "100 Continue"
  * is sent then if it was expected); a body nobody read is dropped or the connection closed. One
  * call, one body(): calling it again, also from inside body(), asks for the next piece. Works for
@@ -346,6 +349,7 @@ struct http_record {
     int64_t wait_us;
     int64_t work_us;
     struct text answered_by;
+    void *mark;          /* of http_exchange_mark */
     const char *failure; /* NULL, or why it broke: "client closed", "send timeout"... */
 };
 

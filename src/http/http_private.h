@@ -141,6 +141,7 @@ struct http_exchange {
     int64_t output_end;
 
     struct text answered_by;
+    void *mark;
     int64_t wait_us;
     int64_t work_us;
     const char *failure;

@@ -122,6 +122,7 @@ struct parent {
     bool is_log_attached;
     struct loop_timer attach_timer;
     struct metrics_block *metrics;
+    struct board *board;
     struct log_tail *tails; /* SLOT_LIMIT + 1, the last one for the parent's own lines */
     uint8_t tail_users[SLOT_LIMIT];
     int tails_fd;
@@ -240,6 +241,9 @@ void control_close(struct parent *parent);
 /* Answers everybody who waits for the change or the stop. */
 void control_answer_change(struct parent *parent, enum err err, const char *reason);
 void control_answer_stop(struct parent *parent);
+
+/* The JSON lists "apps" and "routes" of `status`, into its root object (a json_t). */
+void status_add_board(const struct board *board, void *root);
 
 /* The JSON text of `status`. */
 void status_write(struct parent *parent, struct buffer *out);

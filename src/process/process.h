@@ -170,6 +170,7 @@ struct process {
     int access_fd; /* edge: access log lines go here (non-blocking pipe); else -1 */
     int lifeline;  /* app: read end; its hang-up means: the parent is gone or done with you */
     struct metrics *metrics;  /* this process' block */
+    struct board *board;      /* series by name, of all processes; NULL in some tests */
     struct generation *first; /* the generation it was started with; owned by the process */
     bool is_replay;           /* first is already serving (restart after a crash): no commit follows
                                  READY, serve at once */

@@ -129,6 +129,7 @@ _Noreturn static void child_run(const struct birth *birth)
         .access_fd = slot->access_pipe[1],
         .lifeline = birth->lifeline,
         .metrics = counters_of(slot->parent->metrics, slot->number),
+        .board = slot->parent->board,
         .first = own,
         .is_replay = birth->is_replay,
     };

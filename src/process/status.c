@@ -50,6 +50,16 @@ static void add_workers(json_t *process, const struct slot *slot)
     json_decref(said);
 }
 
+/* Its workers cannot do what they are there for, though the process itself is well. */
+static bool has_trouble(const struct slot *slot)
+{
+    json_t *said = slot->workers != NULL ? json_loads(slot->workers, 0, NULL) : NULL;
+    const char *trouble = json_string_value(json_object_get(said, "trouble"));
+    bool is_there = trouble != NULL && trouble[0] != '\0';
+    json_decref(said);
+    return is_there;
+}
+
 static json_t *metrics_of(const struct parent *parent)
 {
     json_t *metrics = json_object();
@@ -107,7 +117,7 @@ static const char *state_of(const struct parent *parent)
     list_each (at, &parent->slots) {
         const struct slot *slot = list_entry(at, struct slot, link);
         if (!slot->is_new && (slot->state == SLOT_BACKOFF || slot->state == SLOT_LOST ||
-                              slot->state == SLOT_STARTING))
+                              slot->state == SLOT_STARTING || has_trouble(slot)))
             return "degraded";
     }
     return "serving";
@@ -138,6 +148,7 @@ void status_write(struct parent *parent, struct buffer *out)
     json_object_set_new(root, "generation",
                         json_integer(serving != NULL ? (json_int_t)serving->number : 0));
     json_object_set_new(root, "since", parent->is_serving ? json_string(since) : json_null());
+    json_object_set_new(root, "now_ms", json_integer(clock_wall_ms()));
     json_object_set_new(root, "state_folder", json_string(parent->folder.path));
     parent_each_url(parent, add_url, urls);
     json_object_set_new(root, "urls", urls);
@@ -146,6 +157,7 @@ void status_write(struct parent *parent, struct buffer *out)
         json_array_append_new(processes, process_of(parent, list_entry(at, struct slot, link)));
     json_object_set_new(root, "processes", processes);
     json_object_set_new(root, "metrics", metrics_of(parent));
+    status_add_board(parent->board, root);
     if (json_dump_callback(root, append_json, out, JSON_COMPACT) != 0)
         out->failed = true;
     json_decref(root);

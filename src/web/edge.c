@@ -36,6 +36,16 @@ static void count_status(struct metrics *metrics, int status)
         metrics_add(&metrics->client_aborts, 1);
 }
 
+/* record->mark is the series of its route. */
+static void count_route(struct board_series *series, const struct http_record *record)
+{
+    bool has_status = record->status >= 100 && record->status < 600 && record->status != 499;
+    board_add(series, ROUTE_REQUESTS, 1);
+    board_add(series, has_status ? ROUTE_CLASSES + record->status / 100 - 1 : ROUTE_ABORTED, 1);
+    if (has_status)
+        board_time(series, ROUTE_LATENCY, record->total_us);
+}
+
 static void exchange_finished(struct http_config *config, const struct http_record *record)
 {
     const struct web_generation *generation = config->owner;
@@ -45,6 +55,7 @@ static void exchange_finished(struct http_config *config, const struct http_reco
     metrics_add(&metrics->received_bytes, record->received_bytes);
     metrics_add(&metrics->sent_bytes, record->sent_bytes);
     count_status(metrics, record->status);
+    count_route(record->mark, record);
     if (record->status != 0 && record->status != 499 && record->failure != NULL &&
         text_starts_with(text_of(record->failure), T("client")))
         metrics_add(&metrics->client_aborts, 1); /* in the middle of the answer */
@@ -278,6 +289,7 @@ int web_run(struct process *self, const struct web_maker *makers, size_t count)
     metrics_set(&self->metrics->connections_open, 0); /* those of a crashed process are gone */
     if (loop_watch_start(edge.loop, &edge.channel, self->channel, LOOP_READ, channel_ready) != OK)
         return 1;
+    board_lane_start(self->board, self->index);
     edge.next = generation_build(&edge, self->first);
     if (edge.next == NULL)
         return 1;

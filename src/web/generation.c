@@ -14,6 +14,7 @@ enum {
     ARENA_LIMIT = 64 << 20,
     FILE_MEMORY = 32 << 20, /* contents of small files kept per process */
     ALLOW_LIMIT = 4096,
+    ROUTE_NAME_LIMIT = 65536,
 };
 
 /* ---- the router ---- */
@@ -54,6 +55,7 @@ static void router_start(struct http_handler *handler, struct http_exchange *exc
         answer_no_route(self, exchange, has_other_method);
         return;
     }
+    http_exchange_mark(exchange, self->series[route - self->routes]);
     web_rules_attach(exchange, route);
     if (request->method == HTTP_TRACE) { /* would show a script the cookies it may not read */
         web_reply_method(exchange, T("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
@@ -73,6 +75,41 @@ static bool answer_error(struct http_config *config, struct http_exchange *excha
 }
 
 /* ---- building ---- */
+
+/* "GET,POST www.example.com/shop (X-Beta: 1) -> app shop": the same in every generation that has
+ * the same route. */
+static void route_name(const struct site_route *route, struct buffer *out)
+{
+    static const char *const actions[] = { [ACTION_STATIC] = "static",
+                                           [ACTION_APP] = "app",
+                                           [ACTION_REDIRECT] = "redirect",
+                                           [ACTION_RESPOND] = "respond",
+                                           [ACTION_UPSTREAM] = "upstream" };
+    struct text target = route->action == ACTION_APP ? route->app : route->upstream;
+    for (size_t i = 0; i < route->method_count; i++)
+        buffer_print(out, "%.*s%s", FMT(route->methods[i]),
+                     i + 1 < route->method_count ? "," : " ");
+    buffer_print(out, "%.*s%.*s", FMT(route->host), FMT(route->path));
+    if (!text_is_empty(route->header_name))
+        buffer_print(out, " (%.*s: %.*s)", FMT(route->header_name), FMT(route->header_value));
+    buffer_print(out, " %s%s%.*s", actions[route->action], target.len > 0 ? " " : "", FMT(target));
+}
+
+static enum err series_make(struct web_generation *self, struct process *process, struct why *why)
+{
+    size_t count = self->source->site->route_count;
+    self->series = arena_alloc(self->arena, (count + 1) * sizeof(*self->series));
+    if (self->series == NULL)
+        return fail(why, ERR_LIMIT, "too many routes");
+    memset(self->series, 0, (count + 1) * sizeof(*self->series));
+    for (size_t i = 0; i < count; i++) {
+        AUTO(buffer_done) struct buffer name = buffer_of(ROUTE_NAME_LIMIT);
+        route_name(&self->routes[i], &name);
+        self->series[i] =
+            board_use(process->board, process->index, BOARD_ROUTE, name.data, name.len);
+    }
+    return OK;
+}
 
 static const struct web_maker *maker_find(const struct web_maker *makers, size_t count,
                                           enum site_action action)
@@ -198,6 +235,8 @@ enum err web_generation_new(struct loop *loop, struct process *process, struct g
         err = handlers_make(self, setup, makers, maker_count, why);
     if (err == OK)
         err = config_make(self, why);
+    if (err == OK)
+        err = series_make(self, process, why);
     if (err != OK) {
         self->source = NULL; /* still the caller's */
         web_generation_free(self);
@@ -214,6 +253,8 @@ void web_generation_free(struct web_generation *generation)
     for (size_t i = 0; i < generation->route_count; i++)
         if (generation->frees[i] != NULL)
             generation->frees[i](generation->handlers[i]);
+    for (size_t i = 0; generation->series != NULL && i < generation->route_count; i++)
+        board_leave(generation->series[i]);
     web_files_free(generation->files);
     web_compressors_free(generation->compressors);
     arena_free(generation->arena);

@@ -16,6 +16,7 @@ struct web_generation {
     const struct site_route *routes;
     size_t route_count;
     struct http_handler **handlers; /* of each route */
+    struct board_series **series;   /* of each route; NULL without a board */
     void (**frees)(struct http_handler *);
     struct web_files *files;
     struct web_compressors *compressors;

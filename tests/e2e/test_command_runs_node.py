@@ -59,9 +59,101 @@ def test_reload_under_load(site):
     for n in range(4):
         server.write_text(SERVER.replace("method: request.method", f"release: {n}"))
         site.reload()
-        assert site.get("/").json()["release"] == n
+        harness.wait_for(lambda: site.get("/").json()["release"] == n, 5, "the new release")
     for load in loads:
         load.stop()
     report = "\n".join(str(load.result) for load in loads)
     assert all(load.result.failed == 0 and load.result.succeeded > 20 for load in loads), report
     harness.wait_for(lambda: len(programs(site)) == 2, 10, "the end of the old instances")
+
+
+# ---- programs that make trouble ----
+
+WRAPPED = SITE.replace('"node server.js"', '"sh start.sh"')
+
+
+def test_a_wrapper_leaves_nothing_behind(workshop):
+    site = workshop.up(WRAPPED, {"web/server.js": SERVER, "web/start.sh": "node server.js\nexit 7\n"})
+    assert site.get("/").status == 200 and len(programs(site)) == 2
+    node = programs(site)
+    os.kill(programs(site, "sh")[0], signal.SIGKILL)  # the wrapper alone: its node must go too
+    harness.wait_for(lambda: len(set(programs(site)) - set(node)) == 1 and
+                     len(programs(site)) == 2, 10, "one new node")
+    site.reload()
+    harness.wait_for(lambda: len(programs(site)) == 2 and not set(node) & set(programs(site)), 10,
+                     "the end of the old ones")
+    assert site.get("/").status == 200
+
+
+def test_one_that_ignores_sigterm_is_killed(workshop):
+    site = workshop.up(SITE, {"web/server.js": SERVER.replace("server.close(() => process.exit(0))",
+                                                              "console.log('no')")})
+    old = programs(site)
+    site.reload()
+    harness.wait_for(lambda: not set(old) & set(programs(site)), 8, "the end of the old ones")
+    assert "did not end when asked to" in site.output
+
+
+FAILURES = {
+    "exits": ("console.log('boom, no database'); process.exit(3)",
+              ["boom, no database", "exit status 3"]),
+    "never listens": ("setInterval(() => {}, 1000)",
+                      ["did not answer on 127.0.0.1:", "($PORT)", "does not accept connections"]),
+    "wrong port": ("require('http').createServer(() => {}).listen(OTHER, '127.0.0.1')",
+                   ["it listens on 127.0.0.1:OTHER instead", "$PORT"]),
+    "never ready": ("require('http').createServer((q, r) => { r.statusCode = 503; r.end() })"
+                    ".listen(process.env.PORT, '127.0.0.1')", ["it answers with status 503"]),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_program_that_does_not_work_is_explained(workshop, name):
+    code, words = FAILURES[name]
+    other = str(harness.free_port())
+    site = workshop.up(SITE.replace("start-timeout: 5s", "start-timeout: 1s, ready: /healthz")
+                       .replace("workers: 2,", "workers: 1,"),
+                       {"web/server.js": code.replace("OTHER", other)}, wait=False)
+    assert site.process.wait(15) == 1
+    site.reader.join(5)
+    for word in words:
+        assert word.replace("OTHER", other) in site.output, site.output
+
+
+def test_a_program_that_is_not_there(workshop):
+    site = workshop.up(SITE.replace("node server.js", "nodule server.js"), {"web/a": ""}, wait=False)
+    assert site.process.wait(15) == 1
+    site.reader.join(5)
+    assert "there is no program 'nodule'" in site.output
+
+
+def test_a_broken_release_never_serves(site):
+    server = pathlib.Path(site.folder) / "web/server.js"
+    server.write_text("syntax error here")
+    with Load(site.port, clients=2) as load:
+        refused = site.reload(check=None)
+    assert refused.returncode != 0 and "before it accepted connections" in refused.stdout + refused.stderr
+    assert load.result.failed == 0, str(load.result)
+    assert site.get("/").status == 200
+    harness.wait_for(lambda: len(programs(site)) == 2, 10, "the end of the broken ones")
+
+
+def test_a_unix_socket(workshop):
+    site = workshop.up(SITE.replace("workers: 2,", "workers: 2, listen: socket,"), {
+        "web/server.js": SERVER.replace("process.env.PORT, process.env.HOST", "process.env.SOCKET")})
+    assert len({site.get("/").json()["pid"] for _ in range(4)}) == 2
+    os.kill(programs(site)[0], signal.SIGKILL)
+    harness.wait_for(lambda: len(programs(site)) == 2, 10, "both instances")
+    assert all(site.get("/").status == 200 for _ in range(10))
+    site.reload()
+    assert len({site.get("/").json()["pid"] for _ in range(4)}) == 2
+
+
+def test_the_only_instance_comes_back(workshop):
+    site = workshop.up(SITE.replace("workers: 2,", "workers: 1,"), {"web/server.js": SERVER})
+    with Load(site.port, clients=2) as load:
+        for _ in range(2):
+            time.sleep(0.2)
+            os.kill(programs(site)[0], signal.SIGKILL)
+            harness.wait_for(lambda: len(programs(site)) == 1, 10, "the instance")
+        time.sleep(0.5)
+    assert load.result.failed == 0, str(load.result)

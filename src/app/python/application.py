@@ -40,7 +40,7 @@ def find_application(wsgi):
             target = getattr(target, attribute)
         except AttributeError:
             raise Refused(f"'{name}' ({getattr(target, '__file__', 'built in')}) has no "
-                          f"'{attribute}', which app.wsgi '{wsgi}' names") from None
+                          f"'{attribute}', which app.{CONFIG['kind']} '{wsgi}' names") from None
     if is_factory:
         target = target()
     if not callable(target):

@@ -9,7 +9,7 @@ import _trilith
 
 from trilith_app.config import CONFIG, log
 
-SLOW_MS = CONFIG["slow_ms"]  # 0: no slow log
+SLOW_MS = CONFIG["slow_ms"] if CONFIG["kind"] == "wsgi" else 0  # 0: no slow log, or asgi.py's
 GRACE_S = CONFIG["grace_ms"] / 1000
 LOOK_MS = 1000  # at least so often
 

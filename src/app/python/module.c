@@ -1,7 +1,7 @@
 /*
  * The module `_trilith`: what the zygote of an application calls.
  */
-#include "app/python/worker.h"
+#include "app/python/asgi.h"
 
 #include "core/clock.h"
 #include "core/memory.h"
@@ -29,10 +29,10 @@ static size_t take_descriptors(PyObject *list, int *out)
 static PyObject *module_map(PyObject *module, PyObject *arguments)
 {
     int fd;
-    PyObject *bells, *backs;
+    PyObject *bells, *backs, *knocks;
     struct why why;
-    if (!PyArg_ParseTuple(arguments, "iO!iO!", &fd, &PyList_Type, &bells, &worker.control,
-                          &PyList_Type, &backs))
+    if (!PyArg_ParseTuple(arguments, "iO!iO!O!", &fd, &PyList_Type, &bells, &worker.control,
+                          &PyList_Type, &backs, &PyList_Type, &knocks))
         return NULL;
     segment_unmap(&worker.segment);
     if (segment_map(fd, &worker.segment, &why) != OK) {
@@ -41,6 +41,9 @@ static PyObject *module_map(PyObject *module, PyObject *arguments)
     }
     worker.bell_count = take_descriptors(bells, worker.bells);
     worker.back_count = take_descriptors(backs, worker.backs);
+    worker.knock_count = 0;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(knocks) && i < SEGMENT_WORKERS_LIMIT; i++)
+        worker.knocks[worker.knock_count++] = (int)PyLong_AsLong(PyList_GET_ITEM(knocks, i));
     worker.lane_count = worker.segment.lane_count / worker.segment.worker_count;
     if (PyErr_Occurred() || environ_setup() < 0 || input_setup() < 0 || file_setup() < 0)
         return NULL;
@@ -77,6 +80,8 @@ static PyObject *module_begin(PyObject *module, PyObject *arguments)
     atomic_store(&entry->requests, 0);
     atomic_store(&entry->exceptions, 0);
     atomic_store(&entry->limit, limit);
+    atomic_store(&entry->listens, 0);
+    atomic_store(&entry->load, 0);
     Py_RETURN_NONE;
 }
 
@@ -106,6 +111,10 @@ static PyObject *module_retire(PyObject *module, PyObject *number)
         return NULL;
     atomic_store(&entry->retire, 1);
     segment_wake_worker(&worker.segment, index);
+    if (index < worker.knock_count) {
+        uint64_t one = 1;
+        (void)!sys_write(worker.knocks[index], &one, sizeof(one));
+    }
     Py_RETURN_NONE;
 }
 
@@ -284,6 +293,11 @@ static PyMethodDef methods[] = {
     { "interrupt", worker_interrupt, METH_O, "interrupt(exception)" },
     { "abandon", module_abandon, METH_NOARGS, "abandon()" },
     { "title", module_title, METH_O, "title(text)" },
+    { "asgi_start", asgi_module_start, METH_VARARGS, "see asgi_turn.c" },
+    { "asgi_knocked", asgi_module_knocked, METH_NOARGS, "asgi_knocked(): the eventfd is readable" },
+    { "asgi_file", asgi_module_file, METH_NOARGS, "asgi_file(): the socket for bodies is" },
+    { "asgi_active", asgi_module_active, METH_NOARGS, "asgi_active() -> [request]" },
+    { "asgi_close_sockets", asgi_module_close_sockets, METH_NOARGS, "asgi_close_sockets()" },
     { "serve", worker_serve, METH_VARARGS, "serve(application, template, report, lane)" },
     { NULL, NULL, 0, NULL },
 };
@@ -298,7 +312,8 @@ static struct PyModuleDef definition = {
 
 PyMODINIT_FUNC PyInit__trilith(void)
 {
-    if (PyType_Ready(&StartResponse_Type) < 0 || PyType_Ready(&Input_Type) < 0 ||
+    if (PyType_Ready(&AsgiRequest_Type) < 0 || PyType_Ready(&AsgiAwaitable_Type) < 0 ||
+        PyType_Ready(&StartResponse_Type) < 0 || PyType_Ready(&Input_Type) < 0 ||
         PyType_Ready(&FileWrapper_Type) < 0)
         return NULL;
     PyObject *module = PyModule_Create(&definition);

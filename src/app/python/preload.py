@@ -85,7 +85,10 @@ def close_known():
 
 
 def warm(application):
-    """Asks for the pages of app.warm. One that fails is no reason not to start."""
+    """Asks for the pages of app.warm. One that fails is no reason not to start. ASGI needs an event
+    loop and lifespan for it, which cannot be forked: asgi.py does it in each worker."""
+    if CONFIG["kind"] == "asgi":
+        return
     for path in CONFIG["warm"]:
         failure = probe(application, path, "warm")
         if failure:

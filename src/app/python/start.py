@@ -55,7 +55,8 @@ def main():
     application = None
     try:
         _trilith.title(f"trilith: app/{NAME}")
-        _trilith.map(CONFIG["segment"], CONFIG["bells"], CONFIG["control"], CONFIG["backs"])
+        _trilith.map(CONFIG["segment"], CONFIG["bells"], CONFIG["control"], CONFIG["backs"],
+                     CONFIG["knocks"])
         enter_root()
         if not CONFIG.get("spawn"):
             application = preload()

@@ -10,6 +10,7 @@
  *   input.c     wsgi.input
  *   file.c      wsgi.file_wrapper
  *   answer.c    start_response, write, and the records of the answer
+ *   asgi*.c     the same for ASGI: asgi.h
  */
 
 #define PY_SSIZE_T_CLEAN
@@ -56,6 +57,8 @@ struct worker {
     int backs[SEGMENT_EDGES_LIMIT]; /* sockets: files for the edges */
     size_t back_count;
     size_t index;
+    int knocks[SEGMENT_WORKERS_LIMIT]; /* eventfds of ASGI workers */
+    size_t knock_count;
     int control;     /* eventfd of the zygote; -1: none */
     int file_socket; /* descriptors of large bodies come here; -1: none */
     bool is_stray;   /* a child that the application forked: it must not answer */

@@ -9,7 +9,7 @@ import traceback
 
 import _trilith
 
-from trilith_app import wsgi
+from trilith_app import asgi, wsgi
 from trilith_app.application import reason_of
 from trilith_app.config import CONFIG, NAME, Refused, RequestTimeout
 from trilith_app.preload import load_in_worker
@@ -53,6 +53,13 @@ def serve(application):
         thread.join()
 
 
+def serve_asgi(application, index, ready):
+    def tell(text):
+        os.write(ready, text.encode("utf-8", "replace")[:4000])
+        os.close(ready)
+    return asgi.run(application, index, tell)
+
+
 def run_worker(index, application, ready):
     """In the new process. Never returns."""
     status = 1
@@ -76,6 +83,10 @@ def run_worker(index, application, ready):
             if not isinstance(error, Refused):
                 traceback.print_exc()
             failure = reason_of(error)
+        if CONFIG["kind"] == "asgi" and failure is None:
+            status = 0 if serve_asgi(application, index, ready) else 1
+            atexit._run_exitfuncs()
+            return
         if CONFIG["ready"] and index == 0 and failure is None:
             failure = probe(application, CONFIG["ready"], "ready")
         os.write(ready, (failure or "ok").encode("utf-8", "replace")[:4000])
