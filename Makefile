@@ -13,7 +13,7 @@ LTO     := $(if $(findstring clang,$(CC)),false,true)
 BENCHES := $(addprefix bench-,static wsgi flask asgi php guestbook)
 
 .DEFAULT_GOAL := all
-.PHONY: all run test check check-quick fuzz bench $(BENCHES) install clean help
+.PHONY: all run test check check-quick fuzz bench $(BENCHES) bench-memory install clean help
 
 all: $(BUILD)/build.ninja        ## build the program for use: build/trilith
 	@ninja -C $(BUILD) --quiet
@@ -52,6 +52,11 @@ $(BENCHES): bench-%:
 	@tools/setup bench
 	@$(MAKE) --no-print-directory all
 	@TRILITH=$(BUILD)/trilith bench/run.py $*
+
+bench-memory:                    ## memory of four Django workers beside gunicorn's
+	@tools/setup bench
+	@$(MAKE) --no-print-directory all
+	@TRILITH=$(BUILD)/trilith bench/memory.py
 
 install: all                     ## into DESTDIR and PREFIX
 	@$(MESON) configure $(BUILD) -Dprefix=$(PREFIX) >/dev/null

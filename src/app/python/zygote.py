@@ -30,7 +30,7 @@ BACKOFF_S = (0, 0.1, 0.2, 0.5, 1, 2, 5)  # the first restart comes at once
 LOOP_LIVES = 3  # so many short lives are a crash loop
 STOP_S = 3  # after STOP, for requests that still run
 WAIT_MS = 20  # requests that wait longer want more workers
-MEASURE_S = 2  # between two readings of one worker's memory, where it has no limit
+MEASURE_S = 1  # between two readings of one worker's memory, where it has no limit
 TEXT_LIMIT = 32000  # of a message to the parent
 LEAST, MOST = CONFIG["workers"], CONFIG["workers_most"]
 IDLE_S = CONFIG["idle_ms"] / 1000
@@ -64,7 +64,6 @@ class Worker:
         self.limit = 0
         self.follows = None  # the worker that goes when this one is ready
         self.is_leaving = False
-        self.is_spent = False  # over its limit of requests or memory
         self.next_try = 0.0  # of a follower, after one that could not start
         self.memory = 0
         self.seen = None  # its count of requests when it was seen idle last
@@ -308,7 +307,8 @@ class Zygote:
         alive = [worker for worker in self.workers if worker.is_ready]
         if alive:
             self.measured += 1
-            worker = alive[self.measured % len(alive)]
+            worker = next((one for one in alive if not one.memory),
+                          alive[self.measured % len(alive)])
             worker.memory = memory.pss(worker.pid)
 
     def measure(self):
@@ -324,9 +324,7 @@ class Zygote:
 
     # ---- as many as are needed ----
 
-    def set_seats(self, worker, is_seat, reason):
-        worker.is_seat = is_seat
-        worker.due, worker.short_lives, worker.restarts = 0.0, 0, -1
+    def tell_seats(self, reason):
         log(f"{reason}: {len(self.seats())} workers now, of {LEAST}..{MOST}")
 
     def grow(self):
@@ -340,12 +338,15 @@ class Zygote:
             return
         coming = sum(not worker.is_ready for worker in seats)
         wanted = -(-waiting // CONFIG.get("threads", 1)) - coming
-        for _ in range(min(wanted, MOST - len(seats))):
+        before = len(seats)
+        for _ in range(min(wanted, MOST - before)):
             place = self.free_place()
             if place is None:
-                return
-            self.set_seats(place, True, f"{waiting} requests wait, the first for {oldest_ms} ms")
+                break
+            place.is_seat, place.due, place.short_lives, place.restarts = True, 0.0, 0, -1
             self.start_worker(place)
+        if len(self.seats()) > before:
+            self.tell_seats(f"{waiting} requests wait, the first for {oldest_ms} ms")
 
     def shrink(self):
         """One by one, the last first, when they have had nothing to do for a while."""
@@ -360,8 +361,9 @@ class Zygote:
         if len(self.seats()) > LEAST and idle and now >= self.shrink_at:
             self.shrink_at = now + IDLE_S / 10
             worker = idle[-1]
-            self.set_seats(worker, False, f"worker {worker.index} was idle for {IDLE_S:.0f} s")
+            worker.is_seat = False
             self.let_go(worker)
+            self.tell_seats(f"worker {worker.index} was idle for {IDLE_S:.0f} s")
 
     # ---- what the parent hears ----
 
