@@ -101,8 +101,9 @@ static void write_workers(struct buffer *out, const json_t *process, size_t widt
     {
         int64_t busy_ms = number_of(worker, "busy_ms"), restarts = number_of(worker, "restarts");
         json_t *number = json_object_get(worker, "index");
-        snprintf(name, sizeof(name), "  worker %" PRId64,
-                 json_is_integer(number) ? json_integer_value(number) : (int64_t)index);
+        snprintf(name, sizeof(name), "  worker %lld",
+                 json_is_integer(number) ? (long long)json_integer_value(number)
+                                         : (long long)index);
         buffer_print(out, "  %-*s  %-9s %7" PRId64, (int)width, name, string_of(worker, "state"),
                      number_of(worker, "pid"));
         int64_t started_ms = number_of(worker, "started"), memory = number_of(worker, "memory");

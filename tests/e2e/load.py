@@ -15,6 +15,7 @@ class Result:
     succeeded: int = 0
     failures: list = dataclasses.field(default_factory=list)  # (when, why)
     successes_at: list = dataclasses.field(default_factory=list)
+    durations: list = dataclasses.field(default_factory=list)  # seconds, of those that succeeded
     started_at: float = 0.0
     ended_at: float = 0.0
 
@@ -26,6 +27,11 @@ class Result:
         """Longest time, in seconds, in which no request succeeded."""
         times = [self.started_at] + sorted(self.successes_at) + [self.ended_at]
         return max((b - a for a, b in zip(times, times[1:])), default=0.0)
+
+    def worst(self):
+        """By how many seconds the slowest one was slower than the median."""
+        ordered = sorted(self.durations)
+        return ordered[-1] - ordered[len(ordered) // 2] if ordered else 0.0
 
     def why(self):
         return dict(collections.Counter(reason for _, reason in self.failures).most_common(10))
@@ -77,6 +83,7 @@ class Load:
     async def _client(self):
         connection = None
         while not self.is_stopping:
+            begin = time.monotonic()
             try:
                 async with asyncio.timeout(self.timeout):
                     if connection is None:
@@ -86,6 +93,7 @@ class Load:
                     connection = self._close(connection)
                 self.result.succeeded += 1
                 self.result.successes_at.append(time.monotonic())
+                self.result.durations.append(time.monotonic() - begin)
             except Exception as failure:  # whatever it is, it is a failed request
                 self.result.failures.append((time.monotonic(), self._describe(failure)))
                 connection = self._close(connection)

@@ -1,0 +1,99 @@
+"""The life of workers as clients and operators see it: reload and recycling without a stall, as many
+workers as are needed, what `status` says."""
+import os
+import re
+import time
+
+import harness
+import sites
+from load import Load
+
+SECONDS = float(os.environ.get("TRILITH_TEST_SECONDS", 4))
+# an import of half a second: a stall would be as long. A busy machine has hiccups of its own.
+STALL_SECONDS = float(os.environ.get("TRILITH_TEST_STALL", 0.4))
+
+SITE = """
+site: www.foobar.com
+listen: { http: HTTP_PORT, dns: DNS_PORT }
+app: { wsgi: "echo:app", root: app, workers: 2, max-requests: 50, warm: / }
+web: { workers: 2 }
+"""
+SLOW_IMPORT = "import time\ntime.sleep(0.5)\n" + sites.ECHO
+
+RANGE = """
+site: www.foobar.com
+listen: { http: HTTP_PORT, dns: DNS_PORT }
+app: { wsgi: "echo:app", root: app, workers: 2..8 }
+"""
+
+
+def test_neither_reload_nor_recycling_stalls(workshop):
+    site = workshop.up(SITE, {"app/echo.py": SLOW_IMPORT})
+    kinds = [{"fresh": fresh, "post": post} for fresh in (False, True) for post in (False, True)]
+    loads = [Load(site.port, clients=1, **kind).start() for kind in kinds]
+    end = time.monotonic() + SECONDS
+    reloads = 0
+    while time.monotonic() < end:
+        site.reload()
+        reloads += 1
+        time.sleep(0.3)
+    for load in loads:
+        load.stop()
+    workers = set(re.findall(r"worker \d+ has answered \d+ requests", site.all_logs()))
+    report = "\n".join(f"{load.result}, worst {load.result.worst() * 1000:.0f} ms over the median"
+                       for load in loads)
+    print(f"{reloads} reloads, {len(workers)} kinds of recycling\n{report}")
+    assert all(load.result.failed == 0 and load.result.succeeded > 50 for load in loads), report
+    assert workers, "no worker was replaced"
+    assert all(load.result.worst() < STALL_SECONDS for load in loads), report
+
+
+def test_a_burst_gets_the_most_workers(workshop):
+    site = workshop.up(RANGE, {"app/echo.py": sites.ECHO})
+    clients = [site.raw(timeout=30) for _ in range(8)]
+    begin = time.monotonic()
+    for client in clients:
+        client.send("GET /sleep?1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    pids = {harness.parse_responses(client.receive_all())[0].json()["pid"] for client in clients}
+    took = time.monotonic() - begin
+    assert len(pids) == 8, f"{len(pids)} workers for eight requests"
+    assert took < 1.9, f"{took:.2f} s for one second of work"  # two rounds would be two
+    status = site.status()
+    app = next(process for process in status["processes"] if process["name"] == "app/app")
+    assert (app["now"], app["least"], app["most"]) == (8, 2, 8)
+    assert "8 of 2..8" in site.control("status", check=0).stdout
+
+
+def test_status_knows_applications_and_routes(workshop):
+    site = workshop.up(SITE.replace("max-requests: 50, ", ""), {"app/echo.py": sites.ECHO})
+    for path in ["/"] * 20 + ["/sleep?0.2", "/raise"]:
+        site.get(path)
+    before = site.status()
+    app, = before["apps"]
+    route, = before["routes"]
+    assert app["name"] == "app" and app["requests"] == 22 and app["queue"] == app["busy"] == 0
+    assert app["work"]["p50_us"] < 100_000 and app["work"]["p99_us"] > 180_000
+    assert route["route"] == "/ app app" and route["requests"] == 22
+    assert (route["2xx"], route["5xx"], route["4xx"]) == (21, 1, 0)
+    assert route["latency"]["p99_us"] > 180_000
+    process = next(one for one in before["processes"] if one["name"] == "app/app")
+    for worker in process["workers"]:
+        assert worker["pid"] > 0 and worker["state"] == "idle" and worker["started"] > 0
+    harness.wait_for(lambda: all(worker["memory"] > 1 << 20 for one in site.status()["processes"]
+                                 if one["name"] == "app/app" for worker in one["workers"]),
+                     10, "the memory of the workers")
+    for pid in site.find("edge"):
+        os.kill(pid, 9)
+    site.reload()
+    harness.wait_for(lambda: site.get("/").status == 200)
+    after, = site.status()["routes"]
+    assert after["requests"] >= 23 and after["5xx"] == 1, "counts outlive edges and reloads"
+
+
+def test_a_crash_loop_is_told(workshop):
+    site = workshop.up(sites.APP, {"app/echo.py": sites.ECHO})
+    for _ in range(5):
+        assert site.get("/crash").status == 502
+    harness.wait_for(lambda: site.status()["state"] == "degraded", 5, "the state degraded")
+    page = site.control("status", check=0).stdout
+    assert "crash loop: " in page and "ended with signal 9 inside a request" in page, page
