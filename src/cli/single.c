@@ -3,12 +3,12 @@
  * its own, which also holds the state, runs it like `up`, and removes the folder at the end.
  */
 #include "cli/command.h"
+#include "cli/temporary.h"
 #include "cli/terminal.h"
 #include "core/memory.h"
 #include "core/sys.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,25 +104,13 @@ static int run_in(const char *folder, const struct buffer *text,
     return err == OK ? process_parent(&options, invocation->roles) : CLI_FAILED;
 }
 
-static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *ftw)
-{
-    (void)remove(path); /* what cannot be removed is found by the next one */
-    return 0;
-}
-
 static int run_text(const struct buffer *text, const struct invocation *invocation)
 {
-    const char *runtime = getenv("XDG_RUNTIME_DIR");
-    char folder[PATH_MAX];
-    bool is_root = geteuid() == 0; /* roles of their own uid must be able to pass through */
-    const char *base = !is_root && runtime != NULL && runtime[0] == '/' ? runtime : "/tmp";
-    snprintf(folder, sizeof(folder), "%s/trilith-XXXXXX", base);
-    if (mkdtemp(folder) == NULL || chmod(folder, is_root ? 0711 : 0700) != 0) {
-        complain("cannot create a folder in %s: %s", base, strerror(errno));
+    struct temporary folder;
+    if (!temporary_open(&folder))
         return CLI_FAILED;
-    }
-    int status = run_in(folder, text, invocation);
-    nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    int status = run_in(folder.path, text, invocation);
+    temporary_close(&folder);
     return status;
 }
 

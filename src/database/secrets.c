@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { PASSWORD_BYTES = 32, STATE_PATHS_LIMIT = 65536 };
@@ -80,6 +81,20 @@ enum err database_password(const struct generation *generation,
     return OK;
 }
 
+/* A full disk must not stop a reload that changes nothing here. */
+static bool is_written(const char *path, struct text wanted)
+{
+    struct stat status;
+    struct text data;
+    if (stat(path, &status) != 0 || (status.st_mode & 07777) != 0600 ||
+        sys_read_file(path, STATE_PATHS_LIMIT, &data, NULL) != OK)
+        return false;
+    bool is_same = text_equal(data, wanted);
+    explicit_bzero((void *)data.data, data.len);
+    memory_free((void *)data.data);
+    return is_same;
+}
+
 static enum err write_url(const struct generation *generation, struct arena *arena,
                           const struct database_place *place, const char *password, struct why *why)
 {
@@ -90,6 +105,8 @@ static enum err write_url(const struct generation *generation, struct arena *are
     enum err err =
         path.data == NULL || url.failed
             ? fail(why, ERR_LIMIT, "the state folder's name is too long")
+        : is_written(path.data, buffer_text(&url))
+            ? OK
             : sys_replace_file(path.data, buffer_text(&url), 0600, (uid_t)-1, (gid_t)-1, why);
     buffer_done(&url);
     return err;

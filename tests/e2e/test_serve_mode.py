@@ -1,4 +1,6 @@
 """`trilith serve DIR`: a static server without any file to write."""
+import pathlib
+
 import harness
 
 
@@ -46,3 +48,26 @@ def test_big_download_at_constant_memory(workshop):
     digest.update(last)
     assert length == size and last.endswith(b"last")
     assert peak < 16384, f"{peak} KiB more"
+
+
+def test_folders_of_the_killed_are_removed(workshop):
+    """What kill -9 leaves behind is removed by the next one; what is in use is not."""
+    workshop.write("public/a.txt", "a")
+    environment = {"XDG_RUNTIME_DIR": str(workshop.folder)} if not harness.IS_ROOT else {}
+    base = pathlib.Path(environment.get("XDG_RUNTIME_DIR", "/tmp"))
+
+    def serve():
+        before = set(base.glob("trilith-run-*"))
+        port = harness.free_port()
+        site = workshop.begin(["serve", "public", "--listen", f"127.0.0.1:{port}"], port=port,
+                              environment=environment)
+        return site, set(base.glob("trilith-run-*")) - before
+    killed, (left,) = serve()
+    killed.kill_all()
+    assert left.exists()
+    living, (used,) = serve()
+    assert not left.exists(), "the next one removes it"
+    other, (last,) = serve()
+    assert used.exists(), "but not what is in use"
+    assert living.stop() == other.stop() == 0
+    assert not used.exists() and not last.exists()
