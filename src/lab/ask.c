@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { DOWN_MS = 90000, POLL_US = 20000 };
+enum { CAPTURE_WORDS = 64, DOWN_MS = 90000, POLL_US = 20000 };
 
 void lab_complain(const char *format, ...)
 {
@@ -154,13 +154,14 @@ void lab_print_table(const char *answer)
     json_array_foreach(json_object_get(root, "machines"), index, row)
     {
         json_t *ready = json_object_get(row, "ready_after_ms");
+        const char *link = json_string_value(json_object_get(row, "link"));
         printf("  %-16s %-24s %s%s", json_string_value(json_object_get(row, "name")),
                json_string_value(json_object_get(row, "address")),
                json_string_value(json_object_get(row, "state")),
                json_is_true(json_object_get(row, "cut")) ? ", cut off" : "");
         if (ready != NULL)
             printf(" after %.1f s", (double)json_integer_value(ready) / 1000);
-        putchar('\n');
+        printf("%s%s\n", link != NULL ? ", link " : "", link != NULL ? link : "");
     }
     json_decref(root);
 }
@@ -181,9 +182,15 @@ int lab_status(const char *name, const struct lab_options *options)
 
 int lab_tell(const char *name, const struct lab_options *options)
 {
-    char command[256], *answer;
-    snprintf(command, sizeof(command), "%s %s", name, options->arguments[0]);
-    int status = ask(options, command, &answer, NULL);
+    char *answer;
+    struct buffer command AUTO(buffer_done) = buffer_of(MESSAGE_TEXT_LIMIT);
+    buffer_print(&command, "%s", name);
+    for (int i = 0; i < options->argument_count; i++)
+        buffer_print(&command, " %s", options->arguments[i]);
+    buffer_append_byte(&command, '\0');
+    if (command.failed)
+        return LAB_USAGE;
+    int status = ask(options, command.data, &answer, NULL);
     if (status != LAB_OK)
         return status;
     if (options->json)
@@ -249,6 +256,41 @@ static int enter(const struct lab_options *options, char **command)
 int lab_exec(const char *name, const struct lab_options *options)
 {
     return enter(options, options->arguments + 1);
+}
+
+/* tcpdump's own words behind ours: it writes to the standard output, packet by packet. */
+int lab_capture(const char *name, const struct lab_options *options)
+{
+    static char *const words[] = { "tcpdump", "-i", "eth0", "-U", "-w", "-", NULL };
+    char *command[CAPTURE_WORDS + COUNT(words)];
+    size_t count = 0;
+    if (options->argument_count > CAPTURE_WORDS) {
+        lab_complain("the filter has too many words");
+        return LAB_USAGE;
+    }
+    if (isatty(STDOUT_FILENO)) {
+        lab_complain("packets are written to the standard output: > FILE.pcap, or | tcpdump -r -");
+        return LAB_USAGE;
+    }
+    while (words[count] != NULL) {
+        command[count] = words[count];
+        count++;
+    }
+    for (int i = 1; i < options->argument_count; i++)
+        command[count++] = options->arguments[i];
+    command[count] = NULL;
+    return enter(options, command);
+}
+
+/* What `trilith logs -f` shows, from inside the machine. */
+int lab_logs(const char *name, const struct lab_options *options)
+{
+    char state[LAB_RUN_SIZE + 16];
+    runs_folder(state, sizeof(state) - 8);
+    size_t len = strlen(state);
+    snprintf(state + len, sizeof(state) - len, "/.state");
+    char *command[] = { "/proc/self/exe", "logs", "--state", state, "-f", NULL };
+    return enter(options, command);
 }
 
 int lab_sh(const char *name, const struct lab_options *options)

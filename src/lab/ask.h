@@ -22,6 +22,8 @@ int lab_status(const char *name, const struct lab_options *options);
 int lab_exec(const char *name, const struct lab_options *options);
 int lab_sh(const char *name, const struct lab_options *options);
 int lab_down(const char *name, const struct lab_options *options);
+int lab_logs(const char *name, const struct lab_options *options);
+int lab_capture(const char *name, const struct lab_options *options);
 int lab_tell(const char *name, const struct lab_options *options);
 
 /* Asks the lab whose control socket is RUN/control. answer: its JSON text, freed by the caller with

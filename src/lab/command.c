@@ -19,6 +19,11 @@ const char lab_usage[] =
     "       trilith lab status [--json]\n"
     "       trilith lab exec MACHINE -- COMMAND...\n"
     "       trilith lab sh MACHINE\n"
+    "       trilith lab link MACHINE [delay=20ms] [loss=1%] [rate=10mbit]\n"
+    "       trilith lab partition MACHINE,...  MACHINE,...\n"
+    "       trilith lab heal\n"
+    "       trilith lab logs MACHINE\n"
+    "       trilith lab capture MACHINE [FILTER...] > FILE.pcap\n"
     "       trilith lab kill|stop|start|pause|resume|cut|heal MACHINE\n"
     "       trilith lab down\n"
     "\n"
@@ -40,7 +45,15 @@ const char lab_usage[] =
     "Examples:\n"
     "  trilith lab up site.yaml\n"
     "  trilith lab exec client -- curl http://www.foobar.com/\n"
-    "  trilith lab kill web-01; trilith lab status; trilith lab start web-01\n";
+    "  trilith lab kill web-01; trilith lab status; trilith lab start web-01\n"
+    "  trilith lab link web-02 delay=20ms loss=1%\n"
+    "  trilith lab partition web-01,client web-02; trilith lab heal\n";
+
+/* What stands behind the machine's name is somebody else's. */
+static bool takes_words(const char *subcommand)
+{
+    return strcmp(subcommand, "exec") == 0 || strcmp(subcommand, "capture") == 0;
+}
 
 static bool read_options(int count, char **words, struct lab_options *options)
 {
@@ -54,7 +67,8 @@ static bool read_options(int count, char **words, struct lab_options *options)
     *options = (struct lab_options){ .port = -1 };
     opterr = 0;
     optind = 0;
-    while ((letter = getopt_long(count, words, "", long_options, NULL)) != -1) {
+    while ((letter = getopt_long(count, words, takes_words(words[0]) ? "+" : "", long_options,
+                                 NULL)) != -1) {
         if (letter == 'l')
             options->lab = optarg;
         else if (letter == 's')
@@ -67,6 +81,10 @@ static bool read_options(int count, char **words, struct lab_options *options)
             options->port = (int)port;
         else
             return false;
+    }
+    if (takes_words(words[0]) && optind + 1 < count && strcmp(words[optind + 1], "--") == 0) {
+        words[optind + 1] = words[optind]; /* exec MACHINE -- COMMAND */
+        optind++;
     }
     options->arguments = words + optind;
     options->argument_count = count - optind;
@@ -86,11 +104,23 @@ struct subcommand {
 };
 
 static const struct subcommand subcommands[] = {
-    { "up", 1, 1, lab_up },        { "ls", 0, 0, lab_ls },       { "status", 0, 0, lab_status },
-    { "exec", 2, 9999, lab_exec }, { "sh", 1, 1, lab_sh },       { "down", 0, 0, lab_down },
-    { "kill", 1, 1, lab_tell },    { "stop", 1, 1, lab_tell },   { "start", 1, 1, lab_tell },
-    { "pause", 1, 1, lab_tell },   { "resume", 1, 1, lab_tell }, { "cut", 1, 1, lab_tell },
-    { "heal", 1, 1, lab_tell },
+    { "up", 1, 1, lab_up },
+    { "ls", 0, 0, lab_ls },
+    { "status", 0, 0, lab_status },
+    { "exec", 2, 9999, lab_exec },
+    { "sh", 1, 1, lab_sh },
+    { "down", 0, 0, lab_down },
+    { "kill", 1, 1, lab_tell },
+    { "stop", 1, 1, lab_tell },
+    { "start", 1, 1, lab_tell },
+    { "pause", 1, 1, lab_tell },
+    { "resume", 1, 1, lab_tell },
+    { "cut", 1, 1, lab_tell },
+    { "heal", 0, 1, lab_tell },
+    { "link", 1, 4, lab_tell },
+    { "partition", 2, 2, lab_tell },
+    { "logs", 1, 1, lab_logs },
+    { "capture", 1, 9999, lab_capture },
 };
 
 int lab_command(int count, char **words)

@@ -4,6 +4,7 @@
  */
 #include "lab/lab_private.h"
 #include "lab/netlink.h"
+#include "lab/partition.h"
 
 #include "core/clock.h"
 #include "core/log.h"
@@ -149,6 +150,9 @@ static void reap(void)
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         for (size_t i = 0; i < holder.count; i++) {
             struct machine *machine = &holder.machines[i];
+            if (machine->wire.settings != NULL && machine->wire.pid == pid)
+                log_error("lab", "a wire has ended; heal it with: trilith lab link MACHINE",
+                          STRING("machine", machine->node->name));
             if (machine->pid != pid)
                 continue;
             if (machine->notify >= 0)
@@ -218,6 +222,8 @@ static json_t *machine_json(const struct machine *machine)
                             json_integer(machine->ready_ms - machine->started_ms));
     if (machine->state == MACHINE_FAILED)
         json_object_set_new(row, "exit_status", json_integer(machine->exit_status));
+    if (machine->cable[0] != '\0')
+        json_object_set_new(row, "link", json_string(machine->cable));
     return row;
 }
 
@@ -238,13 +244,84 @@ static enum err set_cut(struct machine *machine, bool is_cut, struct why *why)
     return err;
 }
 
-static enum err do_on(struct machine *machine, struct text word, struct why *why)
+/* ---- bad cables ---- */
+
+static void wire_names(const struct machine *machine, char near[16], char far[16])
+{
+    snprintf(near, 16, "b%s", machine->node->link);
+    snprintf(far, 16, "w%s", machine->node->link);
+}
+
+static enum err set_offloads(struct machine *machine, const char *far, bool is_on, struct why *why)
+{
+    struct netlink inside;
+    enum err err = machine_netlink(machine, &inside, why);
+    if (err != OK)
+        return err;
+    err = netlink_set_offloads(&inside, "eth0", is_on, why);
+    netlink_close(&inside);
+    if (err == OK)
+        err = netlink_set_offloads(&holder.room, machine->node->link, is_on, why);
+    return err == OK && far != NULL ? netlink_set_offloads(&holder.room, far, is_on, why) : err;
+}
+
+/* bridge ── near ══ far ── wire ── the machine's link */
+static enum err add_wire(struct machine *machine, struct why *why)
+{
+    char bridge[16], near[16], far[16];
+    snprintf(bridge, sizeof(bridge), "net%zu", machine->node->network);
+    wire_names(machine, near, far);
+    enum err err = netlink_add_local_pair(&holder.room, near, bridge, far, why);
+    if (err == OK)
+        err = netlink_set_bridge(&holder.room, machine->node->link, NULL, why);
+    if (err == OK)
+        err = set_offloads(machine, far, false, why);
+    if (err == OK)
+        err = netlink_set_offloads(&holder.room, near, false, why);
+    return err == OK ? wire_start(&machine->wire, machine->node->link, far, why) : err;
+}
+
+static enum err remove_wire(struct machine *machine, struct why *why)
+{
+    char bridge[16], near[16], far[16];
+    if (machine->wire.settings == NULL)
+        return OK;
+    snprintf(bridge, sizeof(bridge), "net%zu", machine->node->network);
+    wire_names(machine, near, far);
+    wire_stop(&machine->wire);
+    machine->cable[0] = '\0';
+    enum err err = netlink_delete(&holder.room, near, why);
+    if (err == OK)
+        err = netlink_set_bridge(&holder.room, machine->node->link, bridge, why);
+    return err == OK ? set_offloads(machine, NULL, true, why) : err;
+}
+
+static enum err set_cable(struct machine *machine, struct text words, struct why *why)
+{
+    struct wire_settings settings;
+    if (text_is_empty(words))
+        return remove_wire(machine, why);
+    enum err err = wire_parse(words, &settings, why);
+    if (err == OK && machine->wire.settings == NULL)
+        err = add_wire(machine, why);
+    if (err != OK)
+        return err;
+    wire_set(&machine->wire, &settings);
+    text_copy_to(words, machine->cable, sizeof(machine->cable));
+    return OK;
+}
+
+/* ---- commands ---- */
+
+static enum err do_on(struct machine *machine, struct text word, struct text rest, struct why *why)
 {
     if (text_equal(word, T("start")))
         return holder.is_ending ? fail(why, ERR_STATE, "the lab is ending")
                                 : power_on(machine, why);
     if (text_equal(word, T("cut")) || text_equal(word, T("heal")))
         return set_cut(machine, text_equal(word, T("cut")), why);
+    if (text_equal(word, T("link")))
+        return set_cable(machine, rest, why);
     if (machine->init < 0)
         return fail(why, ERR_STATE, "'%s' is off", machine->node->name);
     if (text_equal(word, T("pause")) || text_equal(word, T("resume")))
@@ -267,22 +344,58 @@ static struct machine *find_machine(struct text name)
     return NULL;
 }
 
+/* Cables in, power on again, partitions over: everything as at the start. */
+static enum err heal_all(struct why *why)
+{
+    enum err err = partition_end(why);
+    for (size_t i = 0; i < holder.count && err == OK; i++) {
+        struct machine *machine = &holder.machines[i];
+        if (machine->is_cut)
+            err = set_cut(machine, false, why);
+        if (err == OK)
+            err = remove_wire(machine, why);
+        if (err == OK && machine->is_paused)
+            err = machine_pause(machine, false, why);
+    }
+    return err;
+}
+
+/* Commands for the lab as a whole. */
+static bool obey_whole(struct text word, struct text rest, json_t **answer, struct why *why)
+{
+    struct text second = rest, first = text_next(&second, ' ');
+    *answer = NULL;
+    if (text_equal(word, T("status"))) {
+        *answer = status_json();
+    } else if (text_equal(word, T("down"))) {
+        end_lab();
+        *answer = json_object();
+    } else if (text_equal(word, T("heal")) && text_is_empty(rest)) {
+        if (heal_all(why) == OK)
+            *answer = status_json();
+    } else if (text_equal(word, T("partition"))) {
+        if (partition_start(holder.setup.plan, first, second, why) == OK)
+            *answer = json_object();
+    } else {
+        return false;
+    }
+    return true;
+}
+
 /* The answer to one command; *fd is a descriptor that goes with it, or -1. */
 static json_t *obey(struct text command, int *fd)
 {
     struct why why = { "" };
     struct text rest = command, word = text_next(&rest, ' ');
+    json_t *answer;
     *fd = -1;
-    if (text_equal(word, T("status")))
-        return status_json();
-    if (text_equal(word, T("down"))) {
-        end_lab();
-        return json_object();
-    }
-    struct machine *machine = find_machine(rest);
+    if (obey_whole(word, rest, &answer, &why))
+        return answer != NULL ? answer : json_pack("{s:s}", "error", why.text);
+    struct text name = text_next(&rest, ' ');
+    struct machine *machine = find_machine(name);
     enum err err = machine == NULL
-                       ? fail(&why, ERR_NOT_FOUND, "the lab has no machine '%.*s'", FMT(rest))
-                       : do_on(machine, word, &why);
+                       ? fail(&why, ERR_NOT_FOUND, "the lab has no machine '%.*s'", FMT(name))
+                       : do_on(machine, word, rest, &why);
     if (err != OK)
         return json_pack("{s:s}", "error", why.text);
     if (text_equal(word, T("enter")))

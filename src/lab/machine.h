@@ -10,6 +10,7 @@
 
 #include "lab/netlink.h"
 #include "lab/plan.h"
+#include "lab/wire.h"
 
 #include <limits.h>
 #include <sys/types.h>
@@ -27,10 +28,12 @@ struct machine {
     enum machine_state state;
     bool is_paused;
     bool is_cut;
-    int network; /* descriptor of its network namespace */
-    int init;    /* pidfd of its init process; -1: off */
-    int notify;  /* sd_notify messages of its server come here; -1: off */
-    pid_t pid;   /* of init, in the holder's numbers */
+    struct wire wire; /* its network cable, when that is a bad one */
+    char cable[64];   /* how bad: "delay=20ms"; empty: a plain one */
+    int network;      /* descriptor of its network namespace */
+    int init;         /* pidfd of its init process; -1: off */
+    int notify;       /* sd_notify messages of its server come here; -1: off */
+    pid_t pid;        /* of init, in the holder's numbers */
     int exit_status;
     int64_t started_ms, ready_ms;
     uint64_t starts;

@@ -6,15 +6,19 @@
 #include "core/sys.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <libmnl/libmnl.h>
+#include <linux/ethtool.h>
 #include <linux/if_addr.h>
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
+#include <linux/sockios.h>
 #include <linux/veth.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 enum { REQUEST_SIZE = 1024, REPLY_SIZE = 8192 };
@@ -156,6 +160,46 @@ enum err netlink_add_pair(struct netlink *netlink, const char *name, const char 
     mnl_attr_nest_end(head, data);
     mnl_attr_nest_end(head, info);
     return talk(netlink, head, why, "make the link", name);
+}
+
+enum err netlink_add_local_pair(struct netlink *netlink, const char *name, const char *bridge,
+                                const char *far_name, struct why *why)
+{
+    AUTO(fd_close) int here = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+    if (here < 0)
+        return fail(why, ERR_SYSTEM, "cannot open the room's namespace: %s", strerror(errno));
+    enum err err = netlink_add_pair(netlink, name, bridge, far_name, here, why);
+    return err == OK ? netlink_set_up(netlink, far_name, true, why) : err;
+}
+
+enum err netlink_set_bridge(struct netlink *netlink, const char *name, const char *bridge,
+                            struct why *why)
+{
+    union request request;
+    unsigned index = index_of(netlink, name);
+    unsigned master = bridge != NULL ? index_of(netlink, bridge) : 0;
+    if (index == 0 || (bridge != NULL && master == 0))
+        return fail(why, ERR_NOT_FOUND, "there is no link '%s'", index == 0 ? name : bridge);
+    struct nlmsghdr *head = begin_link(&request, RTM_NEWLINK, 0);
+    struct ifinfomsg *link = mnl_nlmsg_get_payload(head);
+    link->ifi_index = (int)index;
+    mnl_attr_put_u32(head, IFLA_MASTER, master);
+    return talk(netlink, head, why, "move the link", name);
+}
+
+enum err netlink_set_offloads(struct netlink *netlink, const char *name, bool is_on,
+                              struct why *why)
+{
+    static const uint32_t commands[] = { ETHTOOL_STXCSUM, ETHTOOL_STSO, ETHTOOL_SGSO,
+                                         ETHTOOL_SGRO };
+    for (size_t i = 0; i < COUNT(commands); i++) {
+        struct ethtool_value value = { .cmd = commands[i], .data = is_on ? 1 : 0 };
+        struct ifreq request = { .ifr_data = (char *)&value };
+        if (!text_copy_to(text_of(name), request.ifr_name, sizeof(request.ifr_name)) ||
+            ioctl(netlink->fd, SIOCETHTOOL, &request) != 0)
+            return fail(why, ERR_SYSTEM, "cannot set up the link '%s': %s", name, strerror(errno));
+    }
+    return OK;
 }
 
 /* A link that exists, by its number. */

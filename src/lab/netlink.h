@@ -24,6 +24,21 @@ MUST_CHECK enum err netlink_add_bridge(struct netlink *netlink, const char *name
 MUST_CHECK enum err netlink_add_pair(struct netlink *netlink, const char *name, const char *bridge,
                                      const char *far_name, int far_fd, struct why *why);
 
+/* A pair of links here: `name` on the bridge, `far_name` on none, both up. */
+MUST_CHECK enum err netlink_add_local_pair(struct netlink *netlink, const char *name,
+                                           const char *bridge, const char *far_name,
+                                           struct why *why);
+
+/* Puts a link on a bridge, or on none (NULL). */
+MUST_CHECK enum err netlink_set_bridge(struct netlink *netlink, const char *name,
+                                       const char *bridge, struct why *why);
+
+/* Whether the link may have checksums and segments made later than its stack does; packets carried
+ * by hand must be complete and small. */
+MUST_CHECK enum err netlink_set_offloads(struct netlink *netlink, const char *name, bool is_on,
+                                         struct why *why);
+
+/* Deletes the link (and with it the other end of its pair). */
 MUST_CHECK enum err netlink_delete(struct netlink *netlink, const char *name, struct why *why);
 MUST_CHECK enum err netlink_set_up(struct netlink *netlink, const char *name, bool is_up,
                                    struct why *why);

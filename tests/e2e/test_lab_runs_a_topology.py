@@ -73,23 +73,21 @@ class Lab:
         return not self.run_folder.exists() and not self.processes() and not self.cgroups()
 
 
-def links():
-    return sorted(os.listdir("/sys/class/net"))
-
-
-def mounts():
-    return pathlib.Path("/proc/self/mountinfo").read_text()
+def seen_outside(lab):
+    """What the machine itself shows of labs: links with their names, mounts."""
+    found = {name for name in os.listdir("/sys/class/net") if name in ("n0", "net0", "bn0", "wn0")}
+    mounts = pathlib.Path("/proc/self/mountinfo").read_text()
+    return found | {line for line in mounts.splitlines() if lab.name in line}
 
 
 @pytest.fixture
 def lab(workshop):
     here = Lab(workshop)
-    before = links(), mounts()
     yield here
     if here.run_folder.exists():
         here.call("down")
     harness.wait_for(here.is_gone, 10, "nothing of the lab is left")
-    assert (links(), mounts()) == before
+    assert not seen_outside(here)
 
 
 def test_servers_answer_by_name_and_through_the_door(lab):
@@ -110,6 +108,7 @@ def test_servers_answer_by_name_and_through_the_door(lab):
 
 def test_power_pause_and_cables(lab):
     lab.up()
+    assert not seen_outside(lab)
     lab.call("kill", "web-02")
     harness.wait_for(lambda: lab.states()["web-02"] == "off", 5, "web-02 is off")
     assert lab.curl("http://198.51.100.12/", check=None) == ""
@@ -129,6 +128,54 @@ def test_power_pause_and_cables(lab):
     assert "there is no" not in lab.call("kill", "nobody", check=1).stdout
 
 
+def seconds_to(lab, url):
+    return float(lab.call("exec", "client", "--", "curl", "-sS", "-m", "5", "-o", "/dev/null", "-w",
+                          "%{time_total}", url, check=None).stdout)
+
+
+def test_bad_cables_and_partitions(lab):
+    lab.up()
+    page, far = "http://198.51.100.12/", "http://192.0.2.20/"
+    assert lab.curl(page)
+    lab.call("link", "web-02", "delay=50ms")
+    assert 0.2 <= seconds_to(lab, page) < 1.0, "two round trips of 100 ms"
+    assert "delay=50ms" in lab.call("status").stdout
+    lab.call("link", "web-02", "loss=100%")
+    assert lab.curl(page, check=28) == ""
+    assert "not understood" in lab.call("link", "web-02", "delay=soon", check=1).stderr
+    lab.shop.write("www/half-a-megabyte", b"x" * 500_000)
+    lab.call("link", "web-02", "rate=8mbit")
+    assert 0.35 < seconds_to(lab, page + "half-a-megabyte") < 2, "half a second's worth"
+    lab.call("link", "web-02")
+    assert seconds_to(lab, page + "half-a-megabyte") < 0.3
+
+    lab.call("partition", "web-01,client", "web-02,far-01")
+    assert lab.curl(page, check=28) == "" and lab.curl(far, check=28) == ""
+    assert lab.curl(page, machine="web-01", check=28) == "", "on the same bridge"
+    assert lab.curl(far, machine="web-02") and lab.curl("http://198.51.100.11/")
+    assert "both groups" in lab.call("partition", "client", "client", check=1).stderr
+    lab.call("cut", "web-01")
+    lab.call("heal")
+    assert lab.curl(page) and lab.curl(far) and lab.curl("http://198.51.100.11/")
+
+
+def test_packets_can_be_seen(lab):
+    lab.up()
+    words = [harness.PROGRAM, "lab", "capture", "--lab", lab.name, "web-02", "-c", "1", "tcp", "port",
+             "80"]
+    said = lab.shop.folder / "tcpdump.said"
+    with open(said, "wb") as output:
+        capture = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=output)
+    try:
+        harness.wait_for(lambda: b"listening on eth0" in said.read_bytes(), 10, "tcpdump listens")
+        lab.curl("http://198.51.100.12/")
+        packets = capture.communicate(timeout=10)[0]
+    finally:
+        lab.call("down")  # ends tcpdump with its machine
+        capture.wait(timeout=10)
+    assert packets[:4] == b"\xd4\xc3\xb2\xa1" and len(packets) > 100
+
+
 @pytest.mark.parametrize("victim", ["holder", "janitor"])
 def test_a_killed_lab_leaves_nothing(lab, victim):
     lab.up()
@@ -142,7 +189,7 @@ def test_up_and_down_again_and_again(lab):
     for _ in range(5):
         lab.up()
         lab.call("down")
-        assert lab.is_gone()
+        harness.wait_for(lab.is_gone, 5, "nothing of the lab is left")
 
 
 def test_what_cannot_be_laid_out_is_said(lab):
