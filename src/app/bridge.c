@@ -18,8 +18,11 @@ enum {
     POLL_MS = 1,
     CHECK_MS = 1000,
     LOOKS_PER_TURN = 4,
-    HURRY_MS = 20,  /* a row that stands so long wants more workers */
-    HOPE_MS = 5000, /* requests wait that long for an application that starts again */
+    NAP_LEAST_US = 200,
+    NAP_MOST_US = 1000,
+    NAP_WORK_US = 500, /* beside slower requests a wake-up costs nothing */
+    HURRY_MS = 20,     /* a row that stands so long wants more workers */
+    HOPE_MS = 5000,    /* requests wait that long for an application that starts again */
 };
 
 struct app_handler {
@@ -214,6 +217,35 @@ static void ask_for_workers(struct bridge *bridge, size_t queued)
     }
 }
 
+static bool is_any_ready(const struct bridge *bridge)
+{
+    const struct segment_edge *edge = &bridge->segment.edges[bridge->edge];
+    for (size_t word = 0; word * 64 < bridge->segment.slots_per_edge; word++) {
+        if (atomic_load(&edge->ready[word]) != 0)
+            return true;
+    }
+    return false;
+}
+
+/* While quick requests wait for workers, the edge need not see at once what comes and what is done:
+ * it sleeps for half of the work that lies there, and takes all together then. Where edge and
+ * workers share a core this saves two switches per request. A worker without work wakes it. */
+static bool nap(struct bridge *bridge, size_t queued)
+{
+    const struct site_app *app = bridge->app;
+    _Atomic uint32_t *sleeping = &bridge->segment.edges[bridge->edge].sleeping;
+    int64_t lanes = (int64_t)app->workers * (app->threads > 0 ? app->threads : 1);
+    int64_t us = (int64_t)queued * bridge->work_us / (lanes > 0 ? lanes : 1) / 2;
+    if (app->kind != APP_WSGI || bridge->work_us > NAP_WORK_US || us < NAP_LEAST_US)
+        return false;
+    loop_flush(bridge->loop);
+    atomic_store(sleeping, EDGE_NAPS);
+    if (!is_any_ready(bridge))
+        segment_nap(&bridge->segment, bridge->edge, us < NAP_MOST_US ? us : NAP_MOST_US);
+    atomic_store(sleeping, EDGE_AWAKE);
+    return true;
+}
+
 static int64_t run_hook(struct loop_hook *hook)
 {
     struct bridge *bridge = list_entry(hook, struct bridge, hook);
@@ -222,7 +254,7 @@ static int64_t run_hook(struct loop_hook *hook)
     size_t queued = 0;
     if (bridge->used == 0 && bridge->told_busy == 0 && bridge->told_queue == 0)
         return -1;
-    atomic_store(&edge->sleeping, 0);
+    atomic_store(&edge->sleeping, EDGE_AWAKE);
     bridge->has_unsent_file = false;
     for (int i = 0; i < LOOKS_PER_TURN; i++) {
         has_sent = look(bridge) || has_sent;
@@ -231,21 +263,22 @@ static int64_t run_hook(struct loop_hook *hook)
         if (queued > 0)
             knock_for(bridge, queued);
         tell_gauges(bridge, queued);
+        if (has_sent)
+            break; /* the answers are sent by tasks of the next turn; it looks again then */
         /* ready marks are looked at after the sleep mark and after the states (segment.h:
          * segment_tell), so nothing can be missed */
-        atomic_store(&edge->sleeping, 1);
+        atomic_store(&edge->sleeping, EDGE_ASLEEP);
         queued = count_queued(bridge);
-        bool is_any = false;
-        for (size_t word = 0; word * 64 < bridge->segment.slots_per_edge; word++)
-            is_any = is_any || atomic_load(&edge->ready[word]) != 0;
-        if (!is_any || bridge->has_unsent_file)
+        if (!is_any_ready(bridge))
             break;
-        atomic_store(&edge->sleeping, 0);
+        atomic_store(&edge->sleeping, EDGE_AWAKE);
     }
     ask_for_workers(bridge, queued);
-    if (has_sent)
-        return 0; /* the answers are sent by tasks of the next turn */
-    return queued > 0 || bridge->has_unsent_file ? POLL_MS : -1;
+    if (bridge->has_unsent_file)
+        return POLL_MS;
+    if (has_sent || (queued > 0 && nap(bridge, queued)))
+        return 0;
+    return queued > 0 ? POLL_MS : -1;
 }
 
 static void on_bell(struct loop_watch *watch, unsigned watch_events)

@@ -66,6 +66,7 @@ struct bridge {
     size_t waiting_count;
     size_t waiting_limit;
     bool has_unsent_file;
+    int64_t work_us;      /* about what a request takes in a worker */
     int64_t row_since_ms; /* requests have waited for a worker since; 0: none does */
     int64_t told_queue;   /* our part of the gauges now */
     int64_t told_busy;

@@ -11,7 +11,10 @@
 #include "core/log.h"
 #include "core/sys.h"
 
-enum { PATIENCE_MS = 20 }; /* a quick client has taken 256 KiB by then */
+enum {
+    PATIENCE_MS = 20, /* a quick client has taken 256 KiB by then */
+    WORK_SHARE = 8,   /* of a request in the mean time of work */
+};
 
 static const struct http_exchange_events no_events;
 
@@ -44,6 +47,7 @@ static void note(struct call *call)
     metrics_add(&bridge->metrics->app_work_us, work_us);
     board_time(bridge->series, APP_WAIT, wait_us);
     board_time(bridge->series, APP_WORK, work_us);
+    bridge->work_us += (work_us - bridge->work_us) / WORK_SHARE;
     if (worker < bridge->segment.worker_count)
         http_exchange_note(call->exchange, text_of(bridge->names[worker]), wait_us, work_us);
 }

@@ -224,12 +224,17 @@ uint64_t segment_slot_ticket(const struct segment *segment, size_t slot)
 
 /* ---- futexes ---- */
 
-static long futex(_Atomic uint32_t *word, int operation, uint32_t value, int64_t timeout_ms)
+static long futex_us(_Atomic uint32_t *word, int operation, uint32_t value, int64_t timeout_us)
 {
-    struct timespec timeout = { .tv_sec = timeout_ms / 1000,
-                                .tv_nsec = timeout_ms % 1000 * 1000000 };
+    struct timespec timeout = { .tv_sec = timeout_us / 1000000,
+                                .tv_nsec = timeout_us % 1000000 * 1000 };
     return syscall(SYS_futex, (uint32_t *)word, operation, value,
                    operation == FUTEX_WAIT ? &timeout : NULL, NULL, 0);
+}
+
+static long futex(_Atomic uint32_t *word, int operation, uint32_t value, int64_t timeout_ms)
+{
+    return futex_us(word, operation, value, timeout_ms * 1000);
 }
 
 /* ---- edge side ---- */
@@ -315,6 +320,11 @@ void segment_wake(struct segment *segment, size_t count)
         if (futex(&lane->sleeping, FUTEX_WAKE, 1, 0) == 1)
             count--;
     }
+}
+
+void segment_nap(struct segment *segment, size_t edge, int64_t us)
+{
+    futex_us(&segment->edges[edge].sleeping, FUTEX_WAIT, EDGE_NAPS, us);
 }
 
 bool segment_cancel(struct segment *segment, size_t slot, enum slot_cancel reason)
@@ -414,8 +424,18 @@ void segment_wait(struct segment *segment, size_t lane, int64_t timeout_ms)
 
 bool segment_must_ring(struct segment *segment, size_t edge)
 {
-    struct segment_edge *at = &segment->edges[edge];
-    return atomic_load(&at->sleeping) != 0 && atomic_exchange(&at->sleeping, 0) != 0;
+    _Atomic uint32_t *sleeping = &segment->edges[edge].sleeping;
+    if (atomic_load(sleeping) == EDGE_AWAKE)
+        return false;
+    switch (atomic_exchange(sleeping, EDGE_AWAKE)) {
+    case EDGE_ASLEEP:
+        return true;
+    case EDGE_NAPS:
+        futex(sleeping, FUTEX_WAKE, 1, 0);
+        return false;
+    default:
+        return false;
+    }
 }
 
 bool segment_tell(struct segment *segment, size_t slot)
@@ -423,17 +443,19 @@ bool segment_tell(struct segment *segment, size_t slot)
     size_t edge = slot / segment->slots_per_edge;
     size_t bit = slot % segment->slots_per_edge;
     atomic_fetch_or(&segment->edges[edge].ready[bit / 64], (uint64_t)1 << bit % 64);
-    return atomic_load(&segment->edges[edge].sleeping) != 0;
+    return atomic_load(&segment->edges[edge].sleeping) == EDGE_ASLEEP;
 }
 
-void segment_finish(struct segment *segment, size_t lane, size_t slot)
+int64_t segment_finish(struct segment *segment, size_t lane, size_t slot)
 {
+    int64_t now_us = clock_now_us();
     struct segment_worker *self = &segment->workers[lane % segment->worker_count];
     uint64_t word = word_load(segment, slot);
-    atomic_store_explicit(&segment->slots[slot].finished_us, clock_now_us(), memory_order_relaxed);
+    atomic_store_explicit(&segment->slots[slot].finished_us, now_us, memory_order_relaxed);
     atomic_fetch_add_explicit(&self->requests, 1, memory_order_relaxed);
     if (word_state(word) == SLOT_RUNNING && word_lane(word) == lane)
         word_change(segment, slot, word, SLOT_DONE);
+    return now_us;
 }
 
 bool segment_is_spent(const struct segment *segment, size_t worker)

@@ -203,8 +203,14 @@ struct segment_lane {
 
 enum { SEGMENT_READY_WORDS = SEGMENT_SLOTS_LIMIT / 64 };
 
+enum edge_sleep {
+    EDGE_AWAKE,
+    EDGE_ASLEEP, /* ring its bell */
+    EDGE_NAPS,   /* it looks within a millisecond anyway: wake it only when no work is left */
+};
+
 struct segment_edge {
-    _Alignas(64) _Atomic uint32_t sleeping; /* ring its bell only when set */
+    _Alignas(64) _Atomic uint32_t sleeping; /* enum edge_sleep; a futex while it naps */
     _Atomic uint64_t ready[SEGMENT_READY_WORDS];
 };
 
@@ -257,6 +263,9 @@ bool segment_submit_again(struct segment *segment, size_t slot);
 /* Wakes up to count sleeping lanes. */
 void segment_wake(struct segment *segment, size_t count);
 
+/* Sleeps until a worker wakes this edge, at most `us`; its mark must be EDGE_NAPS. */
+void segment_nap(struct segment *segment, size_t edge, int64_t us);
+
 /* True: was QUEUED and is FREE now. False: a worker has it; it is told to stop. */
 bool segment_cancel(struct segment *segment, size_t slot, enum slot_cancel reason);
 
@@ -284,10 +293,17 @@ void segment_wait(struct segment *segment, size_t lane, int64_t timeout_ms);
  * very next thing the worker does is to claim another slot of the same edge: that edge polls every
  * millisecond while requests of its own are queued. */
 bool segment_tell(struct segment *segment, size_t slot);
+/* Wakes an edge that naps; true when its bell must be rung. */
 bool segment_must_ring(struct segment *segment, size_t edge);
 
-/* The lane is done with it. Then call segment_tell. */
-void segment_finish(struct segment *segment, size_t lane, size_t slot);
+/* It is in segment_nap. */
+static inline bool segment_naps(const struct segment *segment, size_t edge)
+{
+    return atomic_load_explicit(&segment->edges[edge].sleeping, memory_order_relaxed) == EDGE_NAPS;
+}
+
+/* The lane is done with it. Then call segment_tell. Returns the time, in us. */
+int64_t segment_finish(struct segment *segment, size_t lane, size_t slot);
 
 /* The request finished last was the one that the worker's limit names: tell the zygote, once. */
 bool segment_is_spent(const struct segment *segment, size_t worker);

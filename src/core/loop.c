@@ -174,6 +174,13 @@ void loop_turn(struct loop *loop, int64_t max_wait_ms)
     run_hooks(loop);
 }
 
+void loop_flush(struct loop *loop)
+{
+    loop_queue_run(loop);
+    if (loop->driver->flush != NULL)
+        loop->driver->flush(loop);
+}
+
 void loop_clock_update(struct loop *loop)
 {
     read_clock(loop);

@@ -81,6 +81,8 @@ struct loop_hook {
     struct list link;
     int64_t (*run)(struct loop_hook *hook);
 };
+/* Hands what was started so far to the kernel, without waiting: for a hook that sleeps itself. */
+void loop_flush(struct loop *loop);
 void loop_hook_start(struct loop *loop, struct loop_hook *hook, int64_t (*run)(struct loop_hook *));
 void loop_hook_stop(struct loop_hook *hook);
 

@@ -83,6 +83,8 @@ struct loop_driver {
     void (*close)(struct loop *loop);
     /* Hands over what is prepared, waits at most wait_ms (-1: any) and makes the due calls. */
     void (*wait)(struct loop *loop, int64_t wait_ms);
+    /* Hands over what is prepared; NULL: nothing ever waits to be handed over. */
+    void (*flush)(struct loop *loop);
     /* Starts what is wanted of RECEIVE, SEND, READABLE and WRITABLE and is not started yet. */
     void (*run)(struct loop_socket *socket);
     /* Cancels all; true when the kernel holds nothing any more, else it queues the socket then. */

@@ -503,11 +503,19 @@ static void uring_wait(struct loop *loop, int64_t wait_ms)
     }
 }
 
+static void uring_flush(struct loop *loop)
+{
+    struct uring *uring = loop->state;
+    run_work(uring);
+    io_uring_submit(&uring->ring);
+}
+
 const struct loop_driver loop_uring_driver = {
     .name = "io_uring",
     .open = uring_open,
     .close = uring_close,
     .wait = uring_wait,
+    .flush = uring_flush,
     .run = uring_run,
     .release = uring_release,
     .watch = uring_watch,

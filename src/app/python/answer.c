@@ -336,6 +336,12 @@ bool answer_is_cancelled(const struct answer *answer)
            atomic_load_explicit(&answer->slot->cancelled, memory_order_relaxed) != CANCEL_NONE;
 }
 
+void answer_ring(const struct answer *answer)
+{
+    segment_tell(&worker.segment, answer->number);
+    worker_ring(answer->number / worker.segment.slots_per_edge);
+}
+
 void answer_flush(const struct answer *answer)
 {
     size_t edge = answer->number / worker.segment.slots_per_edge;
@@ -359,7 +365,7 @@ static int put(struct answer *answer, enum segment_record_kind kind, struct text
             whole_record = false;
             continue;
         }
-        answer_flush(answer);
+        answer_ring(answer);
         Py_BEGIN_ALLOW_THREADS;
         segment_wait_room(slot, WAIT_MS);
         Py_END_ALLOW_THREADS;
@@ -438,7 +444,7 @@ void answer_fail(struct answer *answer)
     answer->is_ended = true;
     while (!answer_is_cancelled(answer) &&
            segment_put(answer->slot, RECORD_ERROR, T(""), true) < 0) {
-        answer_flush(answer);
+        answer_ring(answer);
         Py_BEGIN_ALLOW_THREADS;
         segment_wait_room(answer->slot, WAIT_MS);
         Py_END_ALLOW_THREADS;

@@ -139,7 +139,7 @@ static int open_file(struct input *self)
     size_t lane = (size_t)(answer_lane(self->answer) - worker.lanes);
     uint64_t ticket = segment_slot_ticket(&worker.segment, self->answer->number);
     atomic_store(&self->slot->wants_file, 1);
-    answer_flush(self->answer);
+    answer_ring(self->answer);
     while (self->file < 0) {
         if (answer_is_cancelled(self->answer)) {
             PyErr_SetString(PyExc_BrokenPipeError, "the client went away");

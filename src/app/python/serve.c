@@ -16,6 +16,7 @@ enum {
     UNRUNG_US = 1000,
     WAIT_MS = 1000,
     SLOW_TAIL_US = 1000, /* longer work behind the last byte is not waited for by the client */
+    SLOW_TAIL = 8,       /* one counts as much as so many short ones */
 };
 
 struct worker worker = { .file_socket = -1, .control = -1 };
@@ -45,6 +46,11 @@ static int send_chunk(struct answer *answer, PyObject *chunk)
     }
     return answer_send(answer,
                        text_from(PyBytes_AS_STRING(chunk), (size_t)PyBytes_GET_SIZE(chunk)));
+}
+
+static bool is_tail_slow(void)
+{
+    return worker.slow_tails >= SLOW_TAIL;
 }
 
 /* A list or tuple: its length is known before the first byte goes out. */
@@ -90,7 +96,7 @@ static int send_iterator(struct answer *answer, PyObject *result)
             break;
         if (answer->whole_us == 0)
             answer_flush(answer);
-        else if (worker.is_tail_slow) {
+        else if (is_tail_slow()) {
             sent = answer_finish(answer, 0);
             answer_flush(answer);
         }
@@ -112,7 +118,7 @@ static void close_result(struct answer *answer, PyObject *result)
         PyErr_Restore(type, value, trace);
         return;
     }
-    if (worker.is_tail_slow && answer->is_ended)
+    if (is_tail_slow() && answer->is_ended)
         answer_flush(answer);
     PyObject *done = PyObject_CallNoArgs(close);
     Py_DECREF(close);
@@ -211,11 +217,15 @@ static void run_request(const struct application *application, struct lane *lane
 }
 
 /* After the last byte came more work (close(), background tasks): from now on this worker tells the
- * edge before it. */
+ * edge before it. Now and then any tail is long because another process had the core. */
 static void watch_tail(const struct answer *answer, int64_t now_us)
 {
-    if (answer->whole_us != 0 && now_us - answer->whole_us > SLOW_TAIL_US)
-        worker.is_tail_slow = true;
+    if (answer->whole_us == 0)
+        return;
+    if (now_us - answer->whole_us <= SLOW_TAIL_US)
+        worker.slow_tails -= worker.slow_tails > 0;
+    else if (worker.slow_tails < 2 * SLOW_TAIL)
+        worker.slow_tails += SLOW_TAIL;
 }
 
 /* ---- deadlines ---- */
@@ -265,11 +275,12 @@ static void forget_interrupt(struct lane *lane)
 static void announce(struct lane *lane, size_t finished, bool has_next, size_t next)
 {
     size_t edge = finished / worker.segment.slots_per_edge;
-    int64_t now_us = has_next ? clock_now_us() : 0;
     if (lane->unrung++ == 0)
-        lane->unrung_since_us = now_us;
-    if (has_next && next / worker.segment.slots_per_edge == edge && lane->unrung < UNRUNG_LIMIT &&
-        now_us - lane->unrung_since_us < UNRUNG_US)
+        lane->unrung_since_us = lane->finished_us;
+    bool may_wait =
+        segment_naps(&worker.segment, edge) ||
+        (lane->unrung < UNRUNG_LIMIT && lane->finished_us - lane->unrung_since_us < UNRUNG_US);
+    if (has_next && next / worker.segment.slots_per_edge == edge && may_wait)
         return;
     lane->unrung = 0;
     worker_ring(edge);
@@ -280,12 +291,9 @@ static void run_and_finish(const struct application *application, struct lane *l
     run_request(application, lane, slot);
     if (worker.is_stray) /* the request is its parent's, which goes on with it */
         _exit(0);
-    int64_t started_us = atomic_load(&lane->answer.slot->started_us);
     forget_interrupt(lane);
-    segment_finish(&worker.segment, lane->number, slot);
-    int64_t now_us = clock_now_us();
-    lane->is_slow = now_us - started_us > UNRUNG_US; /* beside that a wake-up costs nothing */
-    watch_tail(&lane->answer, now_us);
+    lane->finished_us = segment_finish(&worker.segment, lane->number, slot);
+    watch_tail(&lane->answer, lane->finished_us);
     segment_tell(&worker.segment, slot);
     worker_ask_follower();
 }

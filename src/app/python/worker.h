@@ -45,8 +45,8 @@ struct lane {
     unsigned long ident;  /* of its Python thread; 0: it does not run */
     uint64_t interrupted; /* ticket + 1 of the request that got its exception */
     struct answer answer;
-    bool is_slow;  /* its last request took longer than a wake-up may be put off */
-    size_t unrung; /* finished requests the edge was not woken for */
+    int64_t finished_us; /* its last request */
+    size_t unrung;       /* finished requests the edge was not woken for */
     int64_t unrung_since_us;
 };
 
@@ -65,7 +65,7 @@ struct worker {
     struct lane lanes[SEGMENT_THREADS_LIMIT];
     size_t lane_count;
     PyObject *keys[KEY_COUNT];
-    bool is_tail_slow; /* this application works on after its last byte: do not let clients wait */
+    unsigned slow_tails; /* this application works on after its last byte: see watch_tail */
 };
 
 extern struct worker worker;
@@ -95,8 +95,10 @@ int answer_finish(struct answer *answer, int64_t known_length);
 bool answer_is_cancelled(const struct answer *answer);
 void answer_fail(struct answer *answer); /* never raises */
 
-/* Lets the edge see what is there now. */
+/* Lets the edge see what is there now, or in a millisecond if it naps. */
 void answer_flush(const struct answer *answer);
+/* The same for one who waits for the edge. */
+void answer_ring(const struct answer *answer);
 
 /* ---- environ.c ---- */
 
