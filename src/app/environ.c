@@ -5,8 +5,6 @@
  */
 #include "app/environ.h"
 
-#include <stdio.h>
-
 struct table {
     uint8_t *data;
     size_t len;
@@ -74,9 +72,8 @@ static void table_add(struct table *table, enum segment_key key, struct text val
 
 static void table_add_number(struct table *table, enum segment_key key, int64_t number)
 {
-    char digits[24];
-    snprintf(digits, sizeof(digits), "%lld", (long long)number);
-    table_add(table, key, text_of(digits));
+    char digits[TEXT_UINT_SIZE];
+    table_add(table, key, text_from(digits, text_write_uint((uint64_t)number, digits)));
 }
 
 /* ---- headers ---- */

@@ -6,8 +6,6 @@
  */
 #include "app/scope.h"
 
-#include <stdio.h>
-
 struct table {
     uint8_t *data;
     size_t len;
@@ -44,9 +42,8 @@ static void add(struct table *table, enum segment_key key, struct text value)
 
 static void add_number(struct table *table, enum segment_key key, int64_t number)
 {
-    char digits[24];
-    snprintf(digits, sizeof(digits), "%lld", (long long)number);
-    add(table, key, text_of(digits));
+    char digits[TEXT_UINT_SIZE];
+    add(table, key, text_from(digits, text_write_uint((uint64_t)number, digits)));
 }
 
 static void add_header(struct table *table, struct text name, struct text value)
@@ -84,7 +81,7 @@ enum err app_scope_build(const struct http_request *request, int64_t body_length
                          struct segment_slot *slot)
 {
     struct table table = { .data = slot->request };
-    char length[24];
+    char length[TEXT_UINT_SIZE];
     add(&table, KEY_REQUEST_METHOD, request->method_text);
     add(&table, KEY_PATH_INFO, request->path);
     add(&table, KEY_REQUEST_URI, request->raw_path);
@@ -100,8 +97,8 @@ enum err app_scope_build(const struct http_request *request, int64_t body_length
             add_header(&table, header->name, header->value);
     }
     if (body_length >= 0 && request->content_length < 0) { /* it came in chunks */
-        snprintf(length, sizeof(length), "%lld", (long long)body_length);
-        add_header(&table, T("content-length"), text_of(length));
+        size_t len = text_write_uint((uint64_t)body_length, length);
+        add_header(&table, T("content-length"), text_from(length, len));
     }
     if (http_headers_find(&request->headers, FIELD_X_REQUEST_ID) == NULL)
         add_header(&table, T("x-request-id"), text_of(request->id));

@@ -103,12 +103,22 @@ bool address_equal(const struct address *a, const struct address *b)
     }
 }
 
+/* By hand: this is done for each request, and inet_ntop goes through printf. */
+static void format_v4(const struct in_addr *ip, char *out)
+{
+    uint32_t number = ntohl(ip->s_addr);
+    for (int shift = 24; shift >= 0; shift -= 8) {
+        out += text_write_uint(number >> shift & 0xff, out);
+        *out++ = shift > 0 ? '.' : '\0';
+    }
+}
+
 void address_format_ip(const struct address *address, char out[ADDRESS_TEXT_SIZE])
 {
     int family = address_family(address);
-    snprintf(out, ADDRESS_TEXT_SIZE, "-");
+    text_copy_to(T("-"), out, ADDRESS_TEXT_SIZE);
     if (family == AF_INET)
-        inet_ntop(AF_INET, &address->u.v4.sin_addr, out, ADDRESS_TEXT_SIZE);
+        format_v4(&address->u.v4.sin_addr, out);
     else if (family == AF_INET6)
         inet_ntop(AF_INET6, &address->u.v6.sin6_addr, out, ADDRESS_TEXT_SIZE);
     else if (family == AF_UNIX)

@@ -90,6 +90,18 @@ struct text text_next(struct text *rest, char separator)
     return text_from(all.data, (size_t)at);
 }
 
+size_t text_write_uint(uint64_t number, char out[TEXT_UINT_SIZE])
+{
+    char digits[TEXT_UINT_SIZE];
+    size_t at = sizeof(digits);
+    do {
+        digits[--at] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    memcpy(out, digits + at, sizeof(digits) - at);
+    return sizeof(digits) - at;
+}
+
 bool text_to_uint(struct text text, uint64_t max, uint64_t *out)
 {
     uint64_t value = 0;

@@ -62,6 +62,11 @@ ssize_t text_find_text(struct text text, struct text part);
  * separator left returns all and empties *rest (data NULL, so a loop can end on it). */
 struct text text_next(struct text *rest, char separator);
 
+enum { TEXT_UINT_SIZE = 21 };
+
+/* The number in decimal digits, without a NUL; returns how many (1 to 20). */
+size_t text_write_uint(uint64_t number, char out[TEXT_UINT_SIZE]);
+
 /* Digits only, no sign, no spaces, at most max. False (out untouched) otherwise. */
 bool text_to_uint(struct text text, uint64_t max, uint64_t *out);
 bool text_hex_to_uint(struct text text, uint64_t max, uint64_t *out);

@@ -67,6 +67,25 @@ TEST(text_numbers_are_strict)
     CHECK(!text_hex_to_uint(T("10000000000000000"), UINT64_MAX, &value), "over");
 }
 
+TEST(text_writes_numbers)
+{
+    static const struct {
+        uint64_t number;
+        const char *digits;
+    } table[] = { { 0, "0" },
+                  { 7, "7" },
+                  { 10, "10" },
+                  { 99, "99" },
+                  { 100, "100" },
+                  { 65535, "65535" },
+                  { UINT64_MAX, "18446744073709551615" } };
+    for (size_t i = 0; i < COUNT(table); i++) {
+        char out[TEXT_UINT_SIZE];
+        size_t len = text_write_uint(table[i].number, out);
+        CHECK(text_equal(text_from(out, len), text_of(table[i].digits)), "%s", table[i].digits);
+    }
+}
+
 TEST(text_copies_only_what_fits)
 {
     char out[4];
