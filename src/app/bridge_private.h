@@ -16,6 +16,7 @@
 #include "app/spill.h"
 
 struct bridge;
+struct socket;
 
 /* One exchange. Lives in its arena, so it must be out of all lists when the exchange ends. */
 struct call {
@@ -39,6 +40,7 @@ struct call {
     int64_t length; /* announced by the application, -1: not */
     int64_t passed; /* body bytes passed on */
     struct response_reader reader;
+    struct socket *socket; /* it wants to be a WebSocket: socket_call.c; NULL: it does not */
 };
 
 /* One of this edge's slots. */
@@ -100,6 +102,26 @@ void call_place(struct call *call);
 
 /* No worker is there to take it: 503, unless one has it. */
 void call_give_up(struct call *call);
+/* Its times, for the log and the counters; once. */
+void call_note(struct call *call);
+/* No worker works for it any more. */
+void call_leave(struct call *call);
+/* Nothing comes back to this call any more. The exchange is still there to be answered. */
+void call_let_go(struct call *call);
+
+/* ---- socket_call.c ---- */
+
+enum socket_want { SOCKET_NOT_WANTED, SOCKET_WANTED, SOCKET_ANSWERED };
+
+/* Whether this request is a WebSocket's handshake; a wrong one is answered. */
+enum socket_want socket_prepare(struct call *call);
+bool socket_is_open(const struct call *call);
+/* The worker accepts, with this head (in shared memory). False: nobody asked, or it is none. */
+bool socket_accept(struct call *call, struct text head);
+/* Something happened in the slot of an open one. */
+void socket_look(struct call *call);
+/* The call is let go. */
+void socket_done(struct call *call);
 
 /* ---- bridge.c ---- */
 

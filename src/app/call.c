@@ -26,7 +26,7 @@ static int64_t clamped(int64_t from_us, int64_t to_us)
 }
 
 /* Times come from the worker and are only believed as far as they make sense. */
-static void note(struct call *call)
+void call_note(struct call *call)
 {
     struct bridge *bridge = call->bridge;
     if (call->place < 0 || call->is_noted)
@@ -52,11 +52,10 @@ static void note(struct call *call)
         http_exchange_note(call->exchange, text_of(bridge->names[worker]), wait_us, work_us);
 }
 
-/* No worker works for it any more. */
-static void leave(struct call *call)
+void call_leave(struct call *call)
 {
     struct bridge *bridge = call->bridge;
-    note(call);
+    call_note(call);
     loop_timer_stop(bridge->loop, &call->deadline);
     if (call->is_waiting) {
         list_remove(&call->link);
@@ -67,13 +66,13 @@ static void leave(struct call *call)
         bridge_leave(bridge, call);
 }
 
-/* Nothing comes back to this call any more. The exchange is still there to be answered. */
-static void let_go(struct call *call)
+void call_let_go(struct call *call)
 {
-    leave(call);
+    call_leave(call);
     loop_timer_stop(call->bridge->loop, &call->patience);
     spill_done(&call->spill);
     fd_close(&call->file);
+    socket_done(call);
     http_exchange_attach(call->exchange, &no_events, NULL);
 }
 
@@ -87,7 +86,7 @@ static void end_with_error(struct call *call, int status)
 {
     struct http_exchange *exchange = call->exchange;
     bool is_started = call->is_started && http_response_is_head_sent(exchange);
-    let_go(call);
+    call_let_go(call);
     if (is_started) {
         http_response_abort(exchange);
         return;
@@ -133,15 +132,15 @@ static bool pass_head(struct call *call, struct text shared)
 /* Ends the answer with these last bytes, which may lie in the slot. */
 static void finish(struct call *call, struct text last)
 {
-    note(call);
+    call_note(call);
     if (!spill_is_empty(&call->spill)) { /* it is not the client's turn yet */
         call->has_ended = true;
-        leave(call);
+        call_leave(call);
         return;
     }
     http_response_send(call->exchange, last, true);
     response_took(&call->reader);
-    let_go(call);
+    call_let_go(call);
 }
 
 static bool must_spill(const struct call *call)
@@ -218,10 +217,10 @@ static bool pass_file(struct call *call, struct text shared)
     int file = call->file;
     call->file = -1;
     call->passed = part.length;
-    note(call);
+    call_note(call);
     http_response_file(call->exchange, file, true, part.offset, part.length, true);
     response_took(&call->reader);
-    let_go(call);
+    call_let_go(call);
     return true;
 }
 
@@ -252,7 +251,10 @@ static bool pass_piece(struct call *call)
     case RESPONSE_ERROR:
         end_with_error(call, 500);
         return false;
-    case RESPONSE_ACCEPT: /* nobody asked for a WebSocket */
+    case RESPONSE_ACCEPT:
+        if (!socket_accept(call, data))
+            lose(call, 502, "a worker accepted a WebSocket that is none");
+        return false;
     case RESPONSE_MESSAGE:
     case RESPONSE_CLOSE:
     case RESPONSE_BAD:
@@ -285,12 +287,20 @@ void call_look(struct call *call)
 {
     struct bridge *bridge = call->bridge;
     int place = call->place;
+    if (socket_is_open(call)) {
+        socket_look(call);
+        return;
+    }
     if (!may_pass(call))
         return;
     /* the state before the bytes: what a finished worker wrote is all there */
     enum slot_state state = segment_state(&bridge->segment, bridge_number(bridge, place));
     while (pass_piece(call))
         continue;
+    if (socket_is_open(call)) {
+        socket_look(call);
+        return;
+    }
     if (call->reader.must_knock && call->place >= 0) {
         call->reader.must_knock = false;
         knock_place(bridge, place);
@@ -329,6 +339,7 @@ void call_place(struct call *call)
         end_with_error(call, 431);
         return;
     }
+    slot->is_socket = call->socket != NULL;
     call->reader = response_reader_of(slot);
     segment_submit(&bridge->segment, bridge_number(bridge, call->place));
 }
@@ -407,7 +418,7 @@ static void on_drained(struct http_exchange *exchange)
         call->is_paused = !call->has_ended && http_response_is_full(exchange);
     }
     if (call->has_ended)
-        let_go(call);
+        call_let_go(call);
     else if (call->place >= 0)
         call_look(call);
 }
@@ -419,7 +430,7 @@ static void on_aborted(struct http_exchange *exchange)
         !segment_cancel(&call->bridge->segment, bridge_number(call->bridge, call->place),
                         CANCEL_CLIENT))
         knock_place(call->bridge, call->place);
-    let_go(call);
+    call_let_go(call);
 }
 
 static const struct http_exchange_events events = {
@@ -446,6 +457,8 @@ void call_start(struct bridge *bridge, struct text mount, struct http_exchange *
     loop_timer_init(&call->deadline, on_deadline);
     loop_timer_init(&call->patience, on_patience);
     http_exchange_attach(exchange, &events, call);
+    if (socket_prepare(call) == SOCKET_ANSWERED)
+        return;
     if (!http_exchange_request(exchange)->has_body)
         enter(call);
     else if (bridge->waiting_count >= bridge->waiting_limit)

@@ -111,7 +111,7 @@ enum segment_record_kind {
     RECORD_ERROR, /* the application failed: 500, or a broken-off answer after the head */
     RECORD_FILE,  /* struct segment_file: all of the body, from a descriptor that came before */
     /* a WebSocket, see app/socket_call.c */
-    RECORD_ACCEPT, /* like RECORD_HEAD: the handshake is accepted, status 101 */
+    RECORD_ACCEPT, /* like RECORD_HEAD: the handshake is accepted; the status says nothing */
     RECORD_TEXT,   /* the end of a text message, or all of it */
     RECORD_BINARY,
     RECORD_TEXT_PART, /* more of the message follows */

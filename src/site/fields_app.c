@@ -276,6 +276,14 @@ static const struct field app_rows[] = {
       .choices = "auto on off",
       .help = "asgi: the lifespan protocol: on requires it, auto uses it if the application knows "
               "it." },
+    { .name = "max-message",
+      .kind = FIELD_SIZE,
+      .offset = AT(struct site_app, max_message, int64_t),
+      .preset = "16 MiB",
+      .min = 1024,
+      .max = 1LL << 30,
+      .help = "asgi: largest WebSocket message of a client; a larger one closes its connection "
+              "(1009)." },
     { .name = "front",
       .kind = FIELD_TEXT,
       .offset = AT(struct site_app, front, struct text),
@@ -357,11 +365,12 @@ static const struct {
     int64_t workers;
     const char *others; /* keys that say nothing to an application of this kind */
 } kinds[] = {
-    [APP_WSGI] = { "wsgi", 2, 2, "lifespan front fpm settings listen" },
+    [APP_WSGI] = { "wsgi", 2, 2, "lifespan max-message front fpm settings listen" },
     [APP_ASGI] = { "asgi", 1, 1, "threads front fpm settings listen" },
-    [APP_PHP] = { "php", 0, 8, "python threads warm lifespan listen" },
+    [APP_PHP] = { "php", 0, 8, "python threads warm lifespan max-message listen" },
     [APP_COMMAND] = { "command", 0, 1,
-                      "python threads max-requests jitter warm lifespan front fpm settings" },
+                      "python threads max-requests jitter warm lifespan max-message front fpm "
+                      "settings" },
 };
 
 static int64_t default_workers(enum site_app_kind kind)

@@ -141,9 +141,10 @@ struct site_app {
     int64_t memory;       /* bytes per worker (PSS) after which it is replaced; 0: any */
     struct text *warm;    /* wsgi, asgi: paths asked in the zygote before workers are forked */
     size_t warm_count;
-    int64_t lifespan;  /* asgi: enum site_app_lifespan */
-    struct text front; /* php: answers what is no file; below documents, "index.php" */
-    struct text fpm;   /* php: the php-fpm program; empty: the newest /usr/sbin/php-fpm* */
+    int64_t lifespan;    /* asgi: enum site_app_lifespan */
+    int64_t max_message; /* asgi: bytes of a client's WebSocket message; default 16 MiB */
+    struct text front;   /* php: answers what is no file; below documents, "index.php" */
+    struct text fpm;     /* php: the php-fpm program; empty: the newest /usr/sbin/php-fpm* */
     struct site_variable *settings; /* php: php.ini directives */
     size_t setting_count;
     int64_t listen;    /* command: enum site_app_listen */

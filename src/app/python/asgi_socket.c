@@ -162,7 +162,7 @@ static enum asgi_step accept_socket(struct asgi_request *request, PyObject *mess
             return ASGI_FAIL;
         subprotocol = text_from(name, (size_t)len);
     }
-    if (asgi_head_build(request, 101, headers, subprotocol) < 0)
+    if (asgi_head_build(request, 200, headers, subprotocol) < 0)
         return ASGI_FAIL;
     /* from now on the edge may write where the table was */
     request->is_started = request->is_accepted = true;
