@@ -51,6 +51,7 @@ struct upstream {
     size_t waiting_count;
     size_t waiting_limit;
     int64_t down_since_ms; /* no target works; 0: one does */
+    int64_t patience_ms;   /* how long requests wait for one then */
     struct loop_task serve;
     struct loop_timer tick; /* runs while calls wait */
     int64_t connect_ms;

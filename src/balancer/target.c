@@ -14,7 +14,6 @@ enum {
     PAUSE_FIRST_MS = 20,
     PAUSE_MOST_MS = 1000,
     TICK_MS = 10,
-    PATIENCE_MS = 5000, /* with an application none of whose instances takes a connection */
 };
 
 static bool is_better(const struct target *a, const struct target *b)
@@ -106,7 +105,7 @@ void balancer_target_failed(struct target *target)
 static bool is_hopeless(const struct upstream *upstream)
 {
     return upstream->down_since_ms != 0 &&
-           loop_now_ms(upstream->loop) - upstream->down_since_ms >= PATIENCE_MS;
+           loop_now_ms(upstream->loop) - upstream->down_since_ms >= upstream->patience_ms;
 }
 
 static void count_waiting(struct upstream *upstream, int64_t change)

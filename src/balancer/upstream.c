@@ -16,6 +16,7 @@ enum {
     RESPONSE_MS = 60000,
     IDLE_MS = 15000,
     TUNNEL_MS = 3600000,
+    PATIENCE_MS = 5000, /* a program that is started again is back by then */
 };
 
 /* Several addresses of a name; more of them are not tried. */
@@ -129,6 +130,7 @@ static struct upstream *make(struct loop *loop, struct metrics *metrics, const c
         .response_ms = RESPONSE_MS,
         .idle_ms = IDLE_MS,
         .tunnel_ms = TUNNEL_MS,
+        .patience_ms = PATIENCE_MS,
     };
     upstream->handler.name = upstream->name;
     list_init(&upstream->busy);
