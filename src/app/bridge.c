@@ -408,11 +408,13 @@ static enum err attach(struct bridge *bridge, const struct generation *generatio
                     bridge->segment.edge_count);
     bridge->first_slot = bridge->edge * bridge->segment.slots_per_edge;
     bridge->file_sockets = memory_new_array(bridge->segment.worker_count, sizeof(int));
-    bridge->names = memory_new_array(bridge->segment.worker_count, sizeof(*bridge->names));
+    bridge->names = memory_new_array(bridge->segment.worker_count + 1, sizeof(*bridge->names));
     for (size_t i = 0; i < bridge->segment.worker_count; i++) {
         bridge->file_sockets[i] = generation_fd(generation, "app.%.*s.file.%zu", FMT(name), i);
         snprintf(bridge->names[i], sizeof(*bridge->names), "app %.*s/%zu", FMT(name), i);
     }
+    snprintf(bridge->names[bridge->segment.worker_count], sizeof(*bridge->names), "app %.*s",
+             FMT(name));
     return OK;
 }
 

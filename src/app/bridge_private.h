@@ -81,7 +81,7 @@ struct bridge {
     int back_fd;       /* descriptors from workers come here */
     int *file_sockets; /* per worker */
     int *knocks;       /* per worker, ASGI only; see knock.c */
-    char (*names)[48]; /* "app NAME/WORKER", for the access log */
+    char (*names)[48]; /* "app NAME/WORKER", for the access log; behind them "app NAME" */
     char head[SEGMENT_HEAD_LIMIT];
 };
 

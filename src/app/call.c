@@ -25,15 +25,32 @@ static int64_t clamped(int64_t from_us, int64_t to_us)
     return to_us > from_us ? to_us - from_us : 0;
 }
 
+/* No worker ever had it: all its time was waiting. */
+static void note_waited(struct call *call)
+{
+    struct bridge *bridge = call->bridge;
+    int64_t wait_us = clamped(call->arrived_us, loop_now_us(bridge->loop));
+    metrics_add(&bridge->metrics->app_wait_us, wait_us);
+    board_time(bridge->series, APP_WAIT, wait_us);
+    http_exchange_note(call->exchange, text_of(bridge->names[bridge->segment.worker_count]),
+                       wait_us, 0);
+}
+
 /* Times come from the worker and are only believed as far as they make sense. */
 void call_note(struct call *call)
 {
     struct bridge *bridge = call->bridge;
-    if (call->place < 0 || call->is_noted)
+    if (call->is_noted || call->arrived_us == 0)
         return;
     call->is_noted = true;
+    size_t worker = SEGMENT_NO_WORKER;
+    if (call->place >= 0)
+        worker = segment_slot_worker(&bridge->segment, bridge_number(bridge, call->place));
+    if (worker >= bridge->segment.worker_count) {
+        note_waited(call);
+        return;
+    }
     const struct segment_slot *slot = bridge_slot(bridge, call->place);
-    size_t worker = segment_slot_worker(&bridge->segment, bridge_number(bridge, call->place));
     int64_t now_us = loop_now_us(bridge->loop);
     int64_t started_us = atomic_load(&slot->started_us);
     int64_t finished_us = atomic_load(&slot->finished_us);
@@ -48,8 +65,7 @@ void call_note(struct call *call)
     board_time(bridge->series, APP_WAIT, wait_us);
     board_time(bridge->series, APP_WORK, work_us);
     bridge->work_us += (work_us - bridge->work_us) / WORK_SHARE;
-    if (worker < bridge->segment.worker_count)
-        http_exchange_note(call->exchange, text_of(bridge->names[worker]), wait_us, work_us);
+    http_exchange_note(call->exchange, text_of(bridge->names[worker]), wait_us, work_us);
 }
 
 void call_leave(struct call *call)

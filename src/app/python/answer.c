@@ -94,16 +94,25 @@ static bool is_value(struct text text)
     return true;
 }
 
+/* Headers of the connection are the server's (PEP 3333). They are dropped, and the log hears of
+ * each once per worker: applications that set them do it in every answer. */
 static bool is_hop_by_hop(struct text name)
 {
     static const char *const names[] = {
-        "connection",          "keep-alive", "proxy-authenticate",
-        "proxy-authorization", "te",         "trailers",
-        "transfer-encoding",   "upgrade",    "trailer",
+        "connection", "keep-alive",       "proxy-authenticate", "proxy-authorization",
+        "te",         "trailers",         "transfer-encoding",  "upgrade",
+        "trailer",    "proxy-connection",
     };
+    static bool is_told[COUNT(names)];
     for (size_t i = 0; i < COUNT(names); i++) {
-        if (text_equal_fold(name, text_of(names[i])))
-            return true;
+        if (!text_equal_fold(name, text_of(names[i])))
+            continue;
+        if (!is_told[i])
+            PySys_WriteStderr("the header '%s' of the application is dropped: it is for the "
+                              "connection, which is the server's (PEP 3333)\n",
+                              names[i]);
+        is_told[i] = true;
+        return true;
     }
     return false;
 }
@@ -125,12 +134,8 @@ static int take_header(struct answer *answer, PyObject *header)
                      header);
         return -1;
     }
-    if (is_hop_by_hop(name)) {
-        PyErr_Format(PyExc_ValueError,
-                     "%R is a hop-by-hop header, which is the server's (PEP 3333)",
-                     PyTuple_GET_ITEM(header, 0));
-        return -1;
-    }
+    if (is_hop_by_hop(name))
+        return 0;
     if (text_equal_fold(name, T("content-length"))) {
         uint64_t length;
         if (!text_to_uint(text_trim(value), INT64_MAX, &length)) {

@@ -90,6 +90,8 @@ static int send_iterator(struct answer *answer, PyObject *result)
         if (!is_empty)
             sent = send_chunk(answer, chunk);
         Py_DECREF(chunk);
+        if (is_empty && sent == 0 && answer_is_cancelled(answer))
+            break; /* nobody is there any more: close() now, not at the next byte */
         if (sent < 0 || is_empty)
             continue;
         if (answer->has_no_body)
@@ -104,7 +106,7 @@ static int send_iterator(struct answer *answer, PyObject *result)
     Py_DECREF(iterator);
     if (sent < 0 || PyErr_Occurred())
         return -1;
-    return answer_finish(answer, 0);
+    return answer_is_cancelled(answer) ? 0 : answer_finish(answer, 0);
 }
 
 /* close() is called whatever happened (PEP 3333); an exception that is on its way stays. */

@@ -179,8 +179,10 @@ def bad_header(environ, start_response):
 
 
 def hop_by_hop(environ, start_response):
-    start_response("200 OK", [("Connection", "close")])
-    return [b""]
+    start_response("200 OK", [("Connection", "Upgrade"), ("Keep-Alive", "timeout=1"),
+                              ("X-Kept", "yes"), ("Transfer-Encoding", "chunked"),
+                              ("Content-Type", "text/plain")])
+    return [b"kept"]
 
 
 def no_reason(environ, start_response):
