@@ -153,6 +153,7 @@ TEST(app_answers_by_pep_3333)
         CHECK(strstr(log, "test_application.py\", line") != NULL, "the place: %s", log);
         CHECK(metrics_get(&fixture.metrics.app_requests) == (int64_t)COUNT(exchanges), "counted");
         CHECK(metrics_get(&fixture.metrics.app_busy) == 0, "nothing left");
+        CHECK(metrics_get(&fixture.metrics.app_exceptions) == 8, "exceptions are counted");
     }
     app_fixture_stop(&fixture);
 }

@@ -265,6 +265,8 @@ static bool pass_piece(struct call *call)
         finish(call, T(""));
         return false;
     case RESPONSE_ERROR:
+        metrics_add(&call->bridge->metrics->app_exceptions, 1);
+        board_add(call->bridge->series, APP_EXCEPTIONS, 1);
         end_with_error(call, 500);
         return false;
     case RESPONSE_ACCEPT:

@@ -186,8 +186,7 @@ struct segment_worker {
     _Alignas(64) _Atomic int32_t pid; /* 0: nobody */
     _Atomic uint32_t retire;          /* finish what you have, then exit */
     _Atomic uint64_t requests;
-    _Atomic uint64_t limit;      /* at so many requests it asks to be replaced; 0: never */
-    _Atomic uint64_t exceptions; /* that came out of the application, since the worker began */
+    _Atomic uint64_t limit; /* at so many requests it asks to be replaced; 0: never */
     /* asgi: a worker has many requests at a time and sleeps in its event loop */
     _Atomic uint32_t listens; /* asleep: write to its knock descriptor */
     _Atomic uint32_t load;    /* requests it has */

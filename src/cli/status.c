@@ -113,6 +113,9 @@ static void write_workers(struct buffer *out, const json_t *process, size_t widt
                      number_of(worker, "requests"));
         if (memory > 0)
             buffer_print(out, ", %.0f MiB", (double)memory / (1 << 20));
+        if (number_of(worker, "threads") > 1)
+            buffer_print(out, ", %" PRId64 " of %" PRId64 " threads busy",
+                         number_of(worker, "busy"), number_of(worker, "threads"));
         if (busy_ms >= BUSY_SHOWN_MS)
             buffer_print(out, ", busy for %s", format_age(busy_ms, busy));
         buffer_print(out, "\n");

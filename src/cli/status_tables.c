@@ -81,9 +81,9 @@ static void write_apps(struct buffer *out, const json_t *root)
     char workers[64], wait[64], work[64];
     if (json_array_size(apps) == 0)
         return;
-    buffer_print(out, "\n  %-16s %-10s %5s %6s  %-16s %-16s %10s %7s %7s\n", "APPLICATION",
-                 "WORKERS", "BUSY", "QUEUE", "WAIT p50/p99", "WORK p50/p99", "REQUESTS", "LOST",
-                 "REFUSED");
+    buffer_print(out, "\n  %-16s %-10s %5s %6s  %-16s %-16s %10s %6s %6s %7s\n", "APPLICATION",
+                 "WORKERS", "BUSY", "QUEUE", "WAIT p50/p99", "WORK p50/p99", "REQUESTS", "RAISED",
+                 "LOST", "REFUSED");
     json_array_foreach(apps, index, app)
     {
         const char *name = string_of(app, "name");
@@ -91,7 +91,8 @@ static void write_apps(struct buffer *out, const json_t *root)
                      format_workers(process_of_app(root, name), workers), number_of(app, "busy"),
                      number_of(app, "queue"), format_times(json_object_get(app, "wait"), wait),
                      format_times(json_object_get(app, "work"), work));
-        buffer_print(out, " %10" PRId64 " %7" PRId64 " %7" PRId64 "\n", number_of(app, "requests"),
+        buffer_print(out, " %10" PRId64 " %6" PRId64 " %6" PRId64 " %7" PRId64 "\n",
+                     number_of(app, "requests"), number_of(app, "exceptions"),
                      number_of(app, "failures"), number_of(app, "refused"));
     }
 }

@@ -27,10 +27,11 @@ enum board_kind { BOARD_NONE, BOARD_APP, BOARD_ROUTE };
 /* What a series counts, by kind. Those of applications that are gauges are zeroed at a restart. */
 enum board_value {
     APP_REQUESTS,
-    APP_FAILURES, /* lost by a worker: it died, or was over the deadline */
-    APP_REFUSED,  /* 503: the queue was full, or nobody was there */
-    APP_QUEUE,    /* gauge */
-    APP_BUSY,     /* gauge */
+    APP_FAILURES,   /* lost by a worker: it died, or was over the deadline */
+    APP_REFUSED,    /* 503: the queue was full, or nobody was there */
+    APP_EXCEPTIONS, /* that came out of the application in place of an answer, or inside one */
+    APP_QUEUE,      /* gauge */
+    APP_BUSY,       /* gauge */
     ROUTE_REQUESTS = 0,
     ROUTE_CLASSES, /* five of them: 1xx to 5xx */
     ROUTE_ABORTED = ROUTE_CLASSES + 5,

@@ -27,6 +27,7 @@
     X(app_busy, GAUGE, "Requests inside an application worker")                                    \
     X(app_wait_us, COUNTER, "Microseconds that requests waited for a worker, summed")              \
     X(app_work_us, COUNTER, "Microseconds inside application workers, summed")                     \
+    X(app_exceptions, COUNTER, "Requests that an application ended with an exception")             \
     X(app_failures, COUNTER, "Requests lost by a worker (crash, deadline)")                        \
     X(tunnels, COUNTER, "Connections that became tunnels (WebSocket)")                             \
     X(tunnels_open, GAUGE, "Tunnels (WebSocket) open now")                                         \

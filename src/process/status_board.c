@@ -25,8 +25,8 @@ static json_t *app_of(const struct board_sum *sum)
         const char *name;
         enum board_value value;
     } values[] = {
-        { "requests", APP_REQUESTS }, { "failures", APP_FAILURES }, { "refused", APP_REFUSED },
-        { "queue", APP_QUEUE },       { "busy", APP_BUSY },
+        { "requests", APP_REQUESTS },     { "failures", APP_FAILURES }, { "refused", APP_REFUSED },
+        { "exceptions", APP_EXCEPTIONS }, { "queue", APP_QUEUE },       { "busy", APP_BUSY },
     };
     json_t *app = json_object();
     json_object_set_new(app, "name", json_string(sum->name));

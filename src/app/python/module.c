@@ -78,7 +78,6 @@ static PyObject *module_begin(PyObject *module, PyObject *arguments)
         return NULL;
     atomic_store(&entry->retire, 0);
     atomic_store(&entry->requests, 0);
-    atomic_store(&entry->exceptions, 0);
     atomic_store(&entry->limit, limit);
     atomic_store(&entry->listens, 0);
     atomic_store(&entry->load, 0);
