@@ -88,10 +88,13 @@ void exchange_refuse(struct http_exchange *exchange, int status, const char *fai
     exchange_abort(exchange, failure);
     exchange->keep_alive = false;
     exchange->is_request_done = true;
-    if (exchange->is_head_sent)
+    if (exchange->is_head_sent) {
         exchange->is_broken = true;
-    else
-        exchange_reply_builtin(exchange, status);
+        return;
+    }
+    exchange_reset_answer(exchange);
+    exchange->is_complete = false; /* nothing of that answer was sent: this one takes its place */
+    http_reply_error(exchange, status);
 }
 
 bool exchange_tell_drained(struct http_exchange *exchange)

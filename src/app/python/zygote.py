@@ -380,7 +380,7 @@ class Zygote:
     def trouble(self):
         """What a person must know, or ''."""
         down = [worker for worker in self.seats() if worker.short_lives >= LOOP_LIVES
-                and time.monotonic() - worker.started < SHORT_LIFE_S]
+                and (not worker.pid or time.monotonic() - worker.started < SHORT_LIFE_S)]
         if not down:
             return ""
         return f"crash loop: {len(down)} of {len(self.seats())} workers die soon after their " \
