@@ -5,6 +5,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 SITE    ?= examples/0-simple.yaml
 STATE   ?= state
+MINUTES ?= 30
 MESON   := /usr/bin/meson
 # clang 14 and GNU ld do not link each other's LTO objects
 LTO     := $(if $(findstring clang,$(CC)),false,true)
@@ -13,7 +14,7 @@ LTO     := $(if $(findstring clang,$(CC)),false,true)
 BENCHES := $(addprefix bench-,static wsgi flask asgi php guestbook)
 
 .DEFAULT_GOAL := all
-.PHONY: all run test check check-quick fuzz bench $(BENCHES) bench-memory install clean help
+.PHONY: all run test check check-quick fuzz bench $(BENCHES) bench-memory bench-reload soak install clean help
 
 all: $(BUILD)/build.ninja        ## build the program for use: build/trilith
 	@ninja -C $(BUILD) --quiet
@@ -57,6 +58,16 @@ bench-memory:                    ## memory of four Django workers beside gunicor
 	@tools/setup bench
 	@$(MAKE) --no-print-directory all
 	@TRILITH=$(BUILD)/trilith bench/memory.py
+
+bench-reload:                    ## 100,000 requests while the site is reloaded: none may fail
+	@tools/setup bench
+	@$(MAKE) --no-print-directory all
+	@TRILITH=$(BUILD)/trilith bench/reload.py
+
+soak:                            ## mixed load for MINUTES (30) with a kill each minute; BUILD=build-asan
+	@tools/setup bench
+	@ninja -C $(BUILD) --quiet
+	@TRILITH=$(BUILD)/trilith bench/soak.py --minutes $(MINUTES)
 
 install: all                     ## into DESTDIR and PREFIX
 	@$(MESON) configure $(BUILD) -Dprefix=$(PREFIX) >/dev/null
