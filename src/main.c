@@ -30,6 +30,8 @@ static enum err make_command(const struct web_setup *setup, const struct site_ap
     if (err != OK)
         return err;
     group.addresses = addresses;
+    group.series = board_use(setup->process->board, setup->process->index, BOARD_APP,
+                             app->name.data, app->name.len);
     *handler_out = balancer_group_new(setup->loop, &group);
     memory_free(addresses);
     return OK;

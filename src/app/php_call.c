@@ -31,6 +31,7 @@ static const struct http_request *request_of(const struct php_call *call)
 static void log_lost(struct php_call *call, const char *message, const char *reason)
 {
     metrics_add(&call->pool->metrics->app_failures, 1);
+    board_add(call->pool->series, APP_FAILURES, 1);
     log_warn("php", message, TEXT("app", call->pool->app->name),
              TEXT("path", request_of(call)->raw_path), STRING("reason", reason),
              STRING("request", request_of(call)->id));
@@ -49,6 +50,9 @@ static void note(struct php_call *call)
     metrics_add(&pool->metrics->app_wait_us, wait_us);
     metrics_add(&pool->metrics->app_work_us, work_us);
     metrics_add(&pool->metrics->app_busy, -1);
+    board_time(pool->series, APP_WAIT, wait_us);
+    board_time(pool->series, APP_WORK, work_us);
+    board_add(pool->series, APP_BUSY, -1);
     http_exchange_note(call->exchange, text_of(pool->name), wait_us, work_us);
     if (app->slow_ms > 0 && work_us > app->slow_ms * 1000)
         log_warn("php", "slow request", TEXT("app", app->name),
@@ -354,6 +358,7 @@ void php_call_begin(struct php_call *call, struct php_connection *connection, bo
     call->has_sent_all = false;
     call->begun_us = loop_now_us(pool->loop);
     metrics_add(&pool->metrics->app_busy, 1);
+    board_add(pool->series, APP_BUSY, 1);
     buffer_clear(out);
     buffer_clear(&connection->in);
     fastcgi_write_begin(out, pool->keeps);
@@ -404,9 +409,12 @@ static void enter(struct php_call *call)
     struct php_pool *pool = call->pool;
     call->arrived_us = loop_now_us(pool->loop);
     metrics_add(&pool->metrics->app_requests, 1);
+    board_add(pool->series, APP_REQUESTS, 1);
     loop_timer_start(pool->loop, &call->deadline, pool->app->request_ms);
-    if (!php_pool_enter(pool, call))
-        end_with_error(call, 503, PHP_CLOSE);
+    if (php_pool_enter(pool, call))
+        return;
+    board_add(pool->series, APP_REFUSED, 1);
+    end_with_error(call, 503, PHP_CLOSE);
 }
 
 static void on_collected(struct http_exchange *exchange)

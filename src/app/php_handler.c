@@ -171,6 +171,8 @@ static enum err pool_new(struct loop *loop, struct process *process,
         memory_free(pool);
         return err;
     }
+    pool->series =
+        board_use(process->board, process->index, BOARD_APP, app->name.data, app->name.len);
     list_append(&pools, &pool->link);
     *pool_out = pool;
     return OK;
@@ -209,6 +211,7 @@ void php_handler_free(struct http_handler *handler)
     struct php_pool *pool = self->pool;
     if (--pool->references == 0) {
         list_remove(&pool->link);
+        board_leave(pool->series);
         php_pool_end(pool);
     }
     memory_free(self);

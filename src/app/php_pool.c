@@ -269,6 +269,7 @@ static void take_out(struct php_pool *pool, struct php_call *call)
     call->is_waiting = false;
     pool->waiting_count--;
     metrics_add(&pool->metrics->app_queue, -1);
+    board_add(pool->series, APP_QUEUE, -1);
 }
 
 static void serve(struct php_pool *pool)
@@ -303,6 +304,7 @@ bool php_pool_enter(struct php_pool *pool, struct php_call *call)
     call->is_waiting = true;
     pool->waiting_count++;
     metrics_add(&pool->metrics->app_queue, 1);
+    board_add(pool->series, APP_QUEUE, 1);
     if (pool->waiting_count == 1) {
         tell_waiting(pool);
         ring(pool, php_share_keeper(pool->share, pool->edge));

@@ -91,6 +91,7 @@ struct php_pool {
     struct list link; /* in the list of pools of this process */
     struct loop *loop;
     struct metrics *metrics;
+    struct board_series *series;
     const struct site_app *app;
     uint64_t generation;
     size_t references;

@@ -99,6 +99,8 @@ static void begin_answer(struct call *call, const struct http1_response *respons
         metrics_add(&upstream->metrics->app_wait_us, call->asked_us - call->arrived_us);
         metrics_add(&upstream->metrics->app_work_us, now_us - call->asked_us);
     }
+    board_time(upstream->series, APP_WAIT, call->asked_us - call->arrived_us);
+    board_time(upstream->series, APP_WORK, now_us - call->asked_us);
     balancer_start_response(call->exchange, http_exchange_request(call->exchange)->method,
                             response);
     if (response->status != 101) {

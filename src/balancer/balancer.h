@@ -23,6 +23,7 @@
 #include "http/http.h"
 
 struct metrics;
+struct board_series;
 
 /* A handler for url: "http://host:port", "http://[ip]:port" (port 80 by default) or
  * "http://unix:/path". Names are resolved here, once, by blocking calls, and their addresses are
@@ -44,6 +45,7 @@ struct balancer_group {
     int64_t request_ms; /* from the end of the request to the head of the answer */
     int64_t slow_ms;    /* a request that takes longer is logged; 0: never */
     struct metrics *metrics;
+    struct board_series *series; /* of the application; given back at the end; NULL: none */
 };
 
 /* All of *group is copied. */

@@ -36,9 +36,10 @@ struct target {
 struct upstream {
     struct http_handler handler; /* first: the handler is the upstream */
     struct loop *loop;
-    struct metrics *metrics; /* NULL: nobody counts */
-    char *name;              /* "upstream http://...", "app shop" for logs */
-    char *host;              /* authority for requests that have none */
+    struct metrics *metrics;     /* NULL: nobody counts */
+    struct board_series *series; /* a group's; NULL: none */
+    char *name;                  /* "upstream http://...", "app shop" for logs */
+    char *host;                  /* authority for requests that have none */
     struct target *targets;
     size_t target_count;
     size_t target_at; /* a URL: the last one that worked; a group: where the search begins */

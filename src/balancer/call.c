@@ -118,6 +118,7 @@ void balancer_call_fail(struct call *call, int status, const char *reason)
     log_failure(call, reason, has_head ? 0 : status);
     if (upstream->is_group && upstream->metrics != NULL)
         metrics_add(&upstream->metrics->app_failures, 1);
+    board_add(upstream->series, status == 503 ? APP_REFUSED : APP_FAILURES, 1);
     struct http_exchange *exchange = leave(call, BACKEND_ABORT);
     if (has_head)
         http_response_abort(exchange);
@@ -335,6 +336,7 @@ void balancer_call_start(struct http_handler *handler, struct http_exchange *exc
     restart_clock(call);
     if (upstream->is_group && upstream->metrics != NULL)
         metrics_add(&upstream->metrics->app_requests, 1);
+    board_add(upstream->series, APP_REQUESTS, 1);
     http_exchange_attach(exchange, &call_events, call);
     go_or_wait(call);
 }

@@ -9,6 +9,7 @@
 #include "balancer/balancer_private.h"
 
 #include "core/memory.h"
+#include "metrics/metrics.h"
 
 #define SEND_MS 30000
 #define IDLE_BACKENDS 256 /* per target */
@@ -190,6 +191,7 @@ void balancer_upstream_free(struct http_handler *handler)
         return;
     struct upstream *upstream = list_entry(handler, struct upstream, handler);
     balancer_queue_done(upstream);
+    board_leave(upstream->series);
     for (size_t i = 0; i < upstream->target_count; i++) {
         struct backend *idle;
         while ((idle = list_first(&upstream->targets[i].idle, struct backend, link)) != NULL)

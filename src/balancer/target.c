@@ -55,6 +55,7 @@ struct target *balancer_target_take(struct call *call)
     call->target = target;
     if (upstream->is_group && upstream->metrics != NULL)
         metrics_add(&upstream->metrics->app_busy, 1);
+    board_add(upstream->series, APP_BUSY, 1);
     return target;
 }
 
@@ -67,6 +68,7 @@ void balancer_target_leave(struct call *call)
     call->target = NULL;
     if (upstream->is_group && upstream->metrics != NULL)
         metrics_add(&upstream->metrics->app_busy, -1);
+    board_add(upstream->series, APP_BUSY, -1);
     if (upstream->waiting_count > 0)
         loop_defer(upstream->loop, &upstream->serve);
 }
@@ -112,6 +114,7 @@ static void count_waiting(struct upstream *upstream, int64_t change)
 {
     if (upstream->metrics != NULL)
         metrics_add(&upstream->metrics->app_queue, change);
+    board_add(upstream->series, APP_QUEUE, change);
 }
 
 bool balancer_queue_enter(struct call *call)

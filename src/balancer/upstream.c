@@ -172,6 +172,7 @@ struct http_handler *balancer_group_new(struct loop *loop, const struct balancer
     snprintf(name, sizeof(name), "app %.*s", FMT(group->name));
     struct upstream *upstream = make(loop, group->metrics, name, group->count);
     upstream->is_group = true;
+    upstream->series = group->series;
     upstream->host = memory_copy_string("localhost");
     upstream->connections = group->connections;
     upstream->waiting_limit = group->queue;
