@@ -451,7 +451,18 @@ static void on_aborted(struct http_exchange *exchange)
     call_let_go(call);
 }
 
+/* An ASGI application is told; its answer is still sent to who waits for it. */
+static void on_ended(struct http_exchange *exchange)
+{
+    struct call *call = http_exchange_state(exchange);
+    if (call->place < 0 || call->bridge->app->kind != APP_ASGI)
+        return;
+    atomic_store(&bridge_slot(call->bridge, call->place)->is_client_done, 1);
+    knock_place(call->bridge, call->place);
+}
+
 static const struct http_exchange_events events = {
+    .ended = on_ended,
     .collected = on_collected,
     .drained = on_drained,
     .aborted = on_aborted,

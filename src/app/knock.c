@@ -27,9 +27,11 @@ void knock_worker(struct bridge *bridge, size_t index)
     uint32_t listening = 1;
     uint64_t one = 1;
     atomic_fetch_add(&worker->notices, 1);
+    if (atomic_load(&worker->listens) == 0)
+        return;
+    atomic_store(&worker->knocked_us, clock_now_us()); /* before the mark: it is not late yet */
     if (!atomic_compare_exchange_strong(&worker->listens, &listening, 0))
         return;
-    atomic_store(&worker->knocked_us, clock_now_us());
     (void)!sys_write(bridge->knocks[index], &one, sizeof(one));
 }
 

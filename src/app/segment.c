@@ -273,6 +273,7 @@ static void reset_answer(struct segment_slot *slot)
     atomic_store_explicit(&slot->wants_file, 0, memory_order_relaxed);
     atomic_store_explicit(&slot->wants_room, 0, memory_order_relaxed);
     atomic_store_explicit(&slot->notice, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->is_client_done, 0, memory_order_relaxed);
     atomic_store_explicit(&slot->in_written, 0, memory_order_relaxed);
     atomic_store_explicit(&slot->in_taken, 0, memory_order_relaxed);
     atomic_store_explicit(&slot->in_waiting, 0, memory_order_relaxed);

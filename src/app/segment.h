@@ -164,9 +164,10 @@ struct segment_slot {
     uint32_t is_socket; /* asgi: a WebSocket wants to be opened */
     /* written by the edge at any time */
     _Atomic uint32_t cancelled;
-    _Atomic uint32_t notice;     /* asgi: something changed here for the worker */
-    _Atomic uint64_t in_written; /* bytes put into the ring of messages to a WebSocket, ever */
-    _Atomic uint32_t close_code; /* of a WebSocket whose client is gone; before `cancelled` */
+    _Atomic uint32_t is_client_done; /* asgi: the client ended its side of the connection */
+    _Atomic uint32_t notice;         /* asgi: something changed here for the worker */
+    _Atomic uint64_t in_written;     /* bytes put into the ring of messages to a WebSocket, ever */
+    _Atomic uint32_t close_code;     /* of a WebSocket whose client is gone; before `cancelled` */
     _Alignas(64) _Atomic uint64_t taken; /* bytes of the ring the edge has taken, ever */
     _Atomic uint32_t room;               /* futex: changes whenever taken does */
     /* written by the worker */

@@ -359,6 +359,17 @@ static void add_input(struct connection *conn, struct text data)
     conn->in = buffer_text(&conn->input);
 }
 
+static void tell_ended(struct connection *conn)
+{
+    struct http_exchange *exchange = conn->active;
+    if (exchange == NULL || exchange->is_complete || exchange->is_tunnel ||
+        !exchange->is_request_done || exchange->events == NULL || exchange->events->ended == NULL)
+        return;
+    conn->is_running = true; /* we run anyway after this */
+    exchange->events->ended(exchange);
+    conn->is_running = false;
+}
+
 static void on_received(struct stream *stream, struct text data, enum err err)
 {
     struct connection *conn = stream_owner(stream);
@@ -368,6 +379,7 @@ static void on_received(struct stream *stream, struct text data, enum err err)
         add_input(conn, data);
     } else if (err == OK) {
         conn->is_ended = true;
+        tell_ended(conn);
     } else if (err == ERR_TIMEOUT) {
         conn->is_running = true;
         on_timeout(conn);

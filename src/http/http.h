@@ -167,6 +167,9 @@ struct http_exchange_events {
     void (*collected)(struct http_exchange *exchange);
     /* What waits to be sent fell below the low-water mark after http_response_is_full. */
     void (*drained)(struct http_exchange *exchange);
+    /* Optional: the client will send nothing more on this connection. Most have gone then, some
+     * only closed their side and wait for the answer. */
+    void (*ended)(struct http_exchange *exchange);
     /* The client is gone, broke the protocol inside its body, or the server closes: stop working.
      * The exchange is not valid after this call; nothing else may be called on it. Not called once
      * the answer is complete. */

@@ -62,7 +62,8 @@ enum asgi_step asgi_receive(struct asgi_request *request, PyObject **result_out)
     const struct segment_slot *slot = request->slot;
     if (request->is_socket)
         return asgi_socket_receive(request, result_out);
-    if (request->is_gone || request->is_ended || slot == NULL) {
+    bool is_over = request->is_gone || request->is_ended || slot == NULL;
+    if (is_over || (request->is_body_read && atomic_load(&slot->is_client_done) != 0)) {
         PyObject *message = PyDict_New();
         if (message != NULL &&
             PyDict_SetItem(message, asgi_names.type, asgi_names.http_disconnect) < 0)

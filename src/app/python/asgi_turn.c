@@ -103,6 +103,15 @@ static size_t find_queued(struct queued found[LIMIT])
     return count;
 }
 
+/* Its loop should turn and does not. */
+static bool is_stale(struct segment_worker *other, int64_t now_us)
+{
+    int64_t turned_us = atomic_load(&other->turned_us);
+    int64_t knocked_us = atomic_load(&other->knocked_us);
+    int64_t since_us = turned_us > knocked_us ? turned_us : knocked_us;
+    return atomic_load(&other->listens) == 0 && now_us - since_us > STALE_US;
+}
+
 /* How many of the waiting requests are for this worker. */
 static size_t share_of(size_t waiting)
 {
@@ -112,7 +121,7 @@ static size_t share_of(size_t waiting)
         struct segment_worker *other = &worker.segment.workers[i];
         if (i == worker.index || atomic_load(&other->pid) == 0 || atomic_load(&other->retire) != 0)
             continue;
-        if (atomic_load(&other->listens) == 0 && now_us - atomic_load(&other->turned_us) > STALE_US)
+        if (is_stale(other, now_us))
             continue;
         workers++;
         total += atomic_load(&other->load);
