@@ -19,9 +19,10 @@ static void read_clock(struct loop *loop)
     loop->now_us = clock_now_us();
     loop->now_ms = loop->now_us / 1000;
     if (loop->now_ms - loop->wall_read_ms >= 50) {
-        loop->wall_ms = clock_wall_ms();
+        loop->wall_offset_ms = clock_wall_ms() - loop->now_ms;
         loop->wall_read_ms = loop->now_ms;
     }
+    loop->wall_ms = loop->now_ms + loop->wall_offset_ms;
 }
 
 static enum err open_with(struct loop *loop, const struct loop_driver *driver, struct why *why)
@@ -95,6 +96,11 @@ int64_t loop_now_ms(const struct loop *loop)
 int64_t loop_now_us(const struct loop *loop)
 {
     return loop->now_us;
+}
+
+int64_t loop_wall_ms(const struct loop *loop)
+{
+    return loop->wall_ms;
 }
 
 int64_t loop_wall_s(const struct loop *loop)

@@ -42,9 +42,10 @@ void loop_run(struct loop *loop);
 void loop_turn(struct loop *loop, int64_t max_wait_ms);
 void loop_stop(struct loop *loop);
 
-/* The coarse clock, read once per turn: monotonic ms and us, wall seconds. */
+/* The coarse clock, read once per turn: monotonic ms and us, wall ms and seconds. */
 int64_t loop_now_ms(const struct loop *loop);
 int64_t loop_now_us(const struct loop *loop);
+int64_t loop_wall_ms(const struct loop *loop);
 int64_t loop_wall_s(const struct loop *loop);
 
 /* ---- timers: one shot, 1 ms resolution, O(1) start and stop (hierarchical wheel) ---- */

@@ -99,7 +99,8 @@ struct loop {
     int64_t now_us;
     int64_t now_ms;
     int64_t wall_ms;
-    int64_t wall_read_ms; /* now_ms when wall_ms was read */
+    int64_t wall_offset_ms; /* of the wall clock to now_ms */
+    int64_t wall_read_ms;   /* now_ms when it was read */
     int64_t hook_wait_ms;
     bool is_stopping;
     struct wheel wheel;

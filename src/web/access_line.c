@@ -19,101 +19,135 @@ enum {
 
 static const struct http_request nothing; /* for connections that never sent a whole head */
 
-static bool is_plain(uint8_t byte)
+/* ---- combined: written at once into a place of ACCESS_LINE_MAX bytes ---- */
+
+/* Bytes that stand for themselves in a line. */
+static const bool plain[256] = {
+    [0x20 ... 0x21] = true,
+    [0x23 ... 0x5b] = true,
+    [0x5d ... 0x7e] = true,
+};
+
+static char *put(char *at, struct text text)
 {
-    return byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\';
+    memcpy(at, text.data, text.len);
+    return at + text.len;
 }
 
-static void append_escaped(struct buffer *out, struct text text, size_t max)
+static char *put_escaped(char *at, struct text text, size_t max)
 {
     static const char digits[] = "0123456789abcdef";
-    while (text.len > 0 && max > 0) {
-        size_t run = 0;
-        while (run < text.len && run < max && is_plain((uint8_t)text.data[run]))
-            run++;
-        buffer_append(out, text_from(text.data, run));
-        text = text_skip(text, run);
-        max -= run;
-        if (text.len == 0 || max < 4)
-            return;
-        uint8_t byte = (uint8_t)text.data[0];
-        const char escape[] = { '\\', 'x', digits[byte >> 4], digits[byte & 15] };
-        buffer_append(out, text_from(escape, sizeof(escape)));
-        text = text_skip(text, 1);
-        max -= 4;
+    const uint8_t *from = (const uint8_t *)text.data;
+    const char *limit = at + max;
+    for (const uint8_t *end = from + text.len; from < end; from++) {
+        if (plain[*from] && at < limit) {
+            *at++ = (char)*from;
+            continue;
+        }
+        if (limit - at < 4)
+            break;
+        *at++ = '\\';
+        *at++ = 'x';
+        *at++ = digits[*from >> 4];
+        *at++ = digits[*from & 15];
     }
+    return at;
 }
 
-static void append_number(struct buffer *out, struct text name, int64_t value)
+static char *put_or_dash(char *at, struct text text, size_t max)
 {
-    buffer_append(out, name);
-    buffer_append_uint(out, value > 0 ? (uint64_t)value : 0);
+    if (text.len > 0)
+        return put_escaped(at, text, max);
+    *at = '-';
+    return at + 1;
 }
 
-static void append_or_dash(struct buffer *out, struct text text, size_t max)
+static char *put_number(char *at, int64_t value)
 {
-    if (text.len == 0)
-        buffer_append_byte(out, '-');
-    else
-        append_escaped(out, text, max);
+    char reversed[20];
+    size_t len = 0;
+    uint64_t left = value > 0 ? (uint64_t)value : 0;
+    do
+        reversed[len++] = (char)('0' + left % 10);
+    while ((left /= 10) > 0);
+    while (len > 0)
+        *at++ = reversed[--len];
+    return at;
 }
 
 /* The address of the client; IPv4 without the C library's slow way. */
-static void append_ip(struct buffer *out, const struct address *client)
+static char *put_ip(char *at, const struct address *client)
 {
     char ip[ADDRESS_TEXT_SIZE] = "";
     if (client->len > 0 && address_family(client) == AF_INET) {
         uint8_t bytes[4];
         memcpy(bytes, &client->u.v4.sin_addr, sizeof(bytes));
-        append_number(out, T(""), bytes[0]);
-        append_number(out, T("."), bytes[1]);
-        append_number(out, T("."), bytes[2]);
-        append_number(out, T("."), bytes[3]);
-        return;
+        for (int i = 0; i < 4; i++) {
+            at = put_number(at, bytes[i]);
+            *at++ = '.';
+        }
+        return at - 1;
     }
     if (client->len > 0 && address_family(client) != AF_UNIX)
         address_format_ip(client, ip);
-    append_or_dash(out, text_of(ip), sizeof(ip));
+    return put_or_dash(at, text_of(ip), sizeof(ip));
 }
 
 /* The time is made once per second. */
-static void append_log_time(struct buffer *out, struct web_access_clock *clock, int64_t wall_ms)
+static char *put_time(char *at, struct web_access_clock *clock, int64_t wall_ms)
 {
     if (clock->second != wall_ms / 1000 || clock->text[0] == '\0') {
         clock->second = wall_ms / 1000;
         clock_format_log(clock->second, clock->text);
     }
-    buffer_append(out, text_of(clock->text));
+    return put(at, text_of(clock->text));
 }
 
-static void line_combined(struct buffer *out, const struct http_record *record,
-                          const struct http_request *request)
+static char *put_times(char *at, const struct http_record *record)
 {
-    buffer_append(out, T("] \""));
-    append_or_dash(out, request->method_text, METHOD_MAX);
-    buffer_append_byte(out, ' ');
-    append_or_dash(out, request->target, TARGET_MAX);
-    append_number(out, T(" HTTP/1."), request->minor_version);
-    append_number(out, T("\" "), record->status);
-    append_number(out, T(" "), record->body_sent_bytes);
-    buffer_append(out, T(" \""));
-    append_or_dash(out, http_headers_value(&request->headers, FIELD_REFERER), REFERER_MAX);
-    buffer_append(out, T("\" \""));
-    append_or_dash(out, http_headers_value(&request->headers, FIELD_USER_AGENT), AGENT_MAX);
-    buffer_append(out, T("\" host="));
-    append_or_dash(out, request->host, HOST_MAX);
-    buffer_append(out, T(" id="));
-    append_or_dash(out, text_of(request->id), sizeof(request->id));
-    buffer_append(out, T(" by=\""));
-    append_or_dash(out, record->answered_by, BY_MAX);
-    append_number(out, T("\" total_us="), record->total_us);
-    append_number(out, T(" wait_us="), record->wait_us);
-    append_number(out, T(" work_us="), record->work_us);
+    at = put_number(put(at, T("\" total_us=")), record->total_us);
+    at = put_number(put(at, T(" wait_us=")), record->wait_us);
+    at = put_number(put(at, T(" work_us=")), record->work_us);
     if (record->failure != NULL) {
-        buffer_append(out, T(" failure=\""));
-        append_escaped(out, text_of(record->failure), FAILURE_MAX);
-        buffer_append_byte(out, '"');
+        at = put_escaped(put(at, T(" failure=\"")), text_of(record->failure), FAILURE_MAX);
+        *at++ = '"';
     }
+    return at;
+}
+
+/* The sum of all limits is below ACCESS_LINE_MAX. */
+static void line_combined(struct buffer *out, struct web_access_clock *clock,
+                          const struct http_record *record, const struct http_request *request,
+                          int64_t wall_ms)
+{
+    char *start = buffer_reserve(out, ACCESS_LINE_MAX);
+    if (start == NULL)
+        return;
+    const struct http_headers *headers = &request->headers;
+    char *at = put(put_ip(start, &request->client), T(" - - ["));
+    at = put(put_time(at, clock, wall_ms), T("] \""));
+    at = put(put_or_dash(at, request->method_text, METHOD_MAX), T(" "));
+    at = put(put_or_dash(at, request->target, TARGET_MAX), T(" HTTP/1."));
+    at = put(put_number(at, request->minor_version), T("\" "));
+    at = put(put_number(at, record->status), T(" "));
+    at = put(put_number(at, record->body_sent_bytes), T(" \""));
+    at = put_or_dash(at, http_headers_value(headers, FIELD_REFERER), REFERER_MAX);
+    at = put(at, T("\" \""));
+    at = put_or_dash(at, http_headers_value(headers, FIELD_USER_AGENT), AGENT_MAX);
+    at = put_or_dash(put(at, T("\" host=")), request->host, HOST_MAX);
+    at = put_or_dash(put(at, T(" id=")), text_of(request->id), sizeof(request->id));
+    at = put_or_dash(put(at, T(" by=\"")), record->answered_by, BY_MAX);
+    at = put_times(at, record);
+    *at++ = '\n';
+    out->len += (size_t)(at - start);
+}
+
+/* ---- JSON ---- */
+
+static void append_number(struct buffer *out, struct text name, int64_t value)
+{
+    buffer_append(out, name);
+    buffer_append_uint(out, value > 0 ? (uint64_t)value : 0);
 }
 
 /* "name":"value", cut at max bytes of escaped text. */
@@ -139,7 +173,8 @@ static void line_json(struct buffer *out, const struct http_record *record,
                       const struct http_request *request)
 {
     buffer_append(out, T("\",\"client\":\""));
-    append_ip(out, &request->client);
+    char ip[ADDRESS_TEXT_SIZE + 16];
+    buffer_append(out, text_from(ip, (size_t)(put_ip(ip, &request->client) - ip)));
     buffer_append_byte(out, '"');
     append_member(out, "id", text_of(request->id), sizeof(request->id));
     append_member(out, "method", request->method_text, METHOD_MAX);
@@ -169,19 +204,16 @@ void web_access_line(struct buffer *out, struct web_access_clock *clock, enum si
     char time[CLOCK_ISO_SIZE];
     switch (form) {
     case ACCESS_LOG_COMBINED:
-        append_ip(out, &request->client);
-        buffer_append(out, T(" - - ["));
-        append_log_time(out, clock, wall_ms);
-        line_combined(out, record, request);
-        break;
+        line_combined(out, clock, record, request, wall_ms);
+        return;
     case ACCESS_LOG_JSON:
         clock_format_iso(wall_ms, time);
         buffer_append(out, T("{\"time\":\""));
         buffer_append(out, text_of(time));
         line_json(out, record, request);
-        break;
+        buffer_append(out, T("\n"));
+        return;
     case ACCESS_LOG_OFF:
         return;
     }
-    buffer_append_byte(out, '\n');
 }

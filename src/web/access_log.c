@@ -4,7 +4,6 @@
  * a limit and are tried again by a timer; beyond it lines are dropped and counted.
  */
 #include "web/access_log.h"
-#include "core/clock.h"
 #include "core/memory.h"
 #include "core/sys.h"
 
@@ -108,7 +107,7 @@ void web_access_log_add(struct web_access_log *log, enum site_access_log form,
         log->dropped++;
         return;
     }
-    web_access_line(&log->lines, &log->clock, form, record, clock_wall_ms());
+    web_access_line(&log->lines, &log->clock, form, record, loop_wall_ms(log->loop));
     if (log->lines.failed || log->lines.len - before > ACCESS_LINE_MAX) {
         log->lines.len = before;
         log->lines.failed = false;
