@@ -60,12 +60,24 @@ static ssize_t remove_dot_segments(char *path, size_t len)
     return (ssize_t)out;
 }
 
+/* Nothing to decode and no segment that starts with a dot. */
+static bool is_plain_path(struct text path)
+{
+    char before = '\0';
+    for (size_t i = 0; i < path.len; i++) {
+        char c = path.data[i];
+        if (c == '%' || (c == '.' && before == '/'))
+            return false;
+        before = c;
+    }
+    return true;
+}
+
 bool http1_decode_path(struct text raw_path, struct arena *arena, struct text *path_out)
 {
-    bool has_percent = text_find(raw_path, '%') >= 0;
     if (raw_path.len == 0 || raw_path.data[0] != '/')
         return false;
-    if (!has_percent && text_find_text(raw_path, T("/.")) < 0) {
+    if (is_plain_path(raw_path)) {
         *path_out = raw_path;
         return true;
     }
@@ -83,9 +95,11 @@ bool http1_decode_path(struct text raw_path, struct arena *arena, struct text *p
 
 static bool is_host_byte(char c)
 {
-    char lower = text_lower(c);
-    return (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
-           c == '_' || c == '~';
+    static const bool table[256] = {
+        ['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['0' ... '9'] = true, ['-'] = true,
+        ['.'] = true,         ['_'] = true,         ['~'] = true,
+    };
+    return table[(uint8_t)c];
 }
 
 /* Length of the host part: a bracketed IPv6 address or a name; 0 if it is neither. */
@@ -109,8 +123,8 @@ static bool lower_host(struct text host, struct arena *arena, struct text *out)
     bool has_upper = false;
     if (host.len > 1 && host.data[host.len - 1] == '.')
         host.len--;
-    for (size_t i = 0; i < host.len && !has_upper; i++)
-        has_upper = host.data[i] != text_lower(host.data[i]);
+    for (size_t i = 0; i < host.len; i++)
+        has_upper |= host.data[i] >= 'A' && host.data[i] <= 'Z';
     if (has_upper) {
         char *copy = arena_bytes(arena, host.len);
         if (copy == NULL)

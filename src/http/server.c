@@ -140,14 +140,26 @@ static uint64_t next_random(uint64_t state[2])
     return state[1] + b;
 }
 
+/* Eight hex digits of 32 bits, one in each byte. */
+static uint64_t hex_digits(uint32_t bits)
+{
+    uint64_t spread = bits;
+    spread = (spread | spread << 16) & UINT64_C(0x0000FFFF0000FFFF);
+    spread = (spread | spread << 8) & UINT64_C(0x00FF00FF00FF00FF);
+    spread = (spread | spread << 4) & UINT64_C(0x0F0F0F0F0F0F0F0F);
+    /* 1 in each byte above 9: adding 6 carries into bit 4 */
+    uint64_t letters =
+        ((spread + UINT64_C(0x0606060606060606)) >> 4) & UINT64_C(0x0101010101010101);
+    return spread + UINT64_C(0x3030303030303030) + letters * ('a' - '0' - 10);
+}
+
 void server_make_id(struct http_server *server, char id[33])
 {
-    for (size_t half = 0; half < 2; half++) {
+    for (size_t part = 0; part < 4; part += 2) {
         uint64_t bits = next_random(server->random);
-        for (size_t i = 0; i < 16; i++) {
-            id[half * 16 + i] = "0123456789abcdef"[bits & 15];
-            bits >>= 4;
-        }
+        uint64_t low = hex_digits((uint32_t)bits), high = hex_digits((uint32_t)(bits >> 32));
+        memcpy(id + part * 8, &low, 8);
+        memcpy(id + part * 8 + 8, &high, 8);
     }
     id[32] = '\0';
 }

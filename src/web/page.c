@@ -5,7 +5,7 @@
 #include "web/page.h"
 #include "web/path.h"
 
-enum { BUILT_IN_LIMIT = 16384 };
+enum { BUILT_IN_LIMIT = 16384, PAGE_ABOUT = 1536 };
 
 static const struct {
     int status;
@@ -35,12 +35,12 @@ static const char *sentence_of(int status)
     return status >= 500 ? "Something went wrong on our side." : "The request was not accepted.";
 }
 
-static const char page_style[] =
-    "<style>:root{color-scheme:light dark}html{height:100%}body{min-height:100%;margin:0;"
-    "display:grid;place-content:center;font:18px/1.5 system-ui,sans-serif;text-align:center}"
-    "main{padding:2rem;max-width:32rem}b{display:block;font-size:5rem;line-height:1;"
-    "letter-spacing:-.04em;opacity:.25}h1{font-size:1.5rem;margin:.5rem 0}p{margin:0}"
-    "small{display:block;margin-top:2rem;opacity:.5;font:12px ui-monospace,monospace}</style>";
+#define PAGE_STYLE                                                                                 \
+    "<style>:root{color-scheme:light dark}html{height:100%}body{min-height:100%;margin:0;"         \
+    "display:grid;place-content:center;font:18px/1.5 system-ui,sans-serif;text-align:center}"      \
+    "main{padding:2rem;max-width:32rem}b{display:block;font-size:5rem;line-height:1;"              \
+    "letter-spacing:-.04em;opacity:.25}h1{font-size:1.5rem;margin:.5rem 0}p{margin:0}"             \
+    "small{display:block;margin-top:2rem;opacity:.5;font:12px ui-monospace,monospace}</style>"
 
 void web_page_write(struct buffer *out, int status, const char *id, bool is_json)
 {
@@ -55,12 +55,21 @@ void web_page_write(struct buffer *out, int status, const char *id, bool is_json
         buffer_append(out, T("\"}\n"));
         return;
     }
+    buffer_reserve(out, PAGE_ABOUT); /* in one piece; a failure is sticky */
     buffer_append(out, T("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
                          "<meta name=\"viewport\" content=\"width=device-width\">"));
-    buffer_print(out, "<title>%d %s</title>", status, reason);
-    buffer_append(out, text_of(page_style));
-    buffer_print(out, "</head><body><main><b>%d</b><h1>%s</h1><p>%s</p>", status, reason,
-                 sentence_of(status));
+    buffer_append(out, T("<title>"));
+    buffer_append_uint(out, (uint64_t)status);
+    buffer_append(out, T(" "));
+    buffer_append(out, text_of(reason));
+    buffer_append(out, T("</title>"));
+    buffer_append(out, T(PAGE_STYLE "</head><body><main><b>"));
+    buffer_append_uint(out, (uint64_t)status);
+    buffer_append(out, T("</b><h1>"));
+    buffer_append(out, text_of(reason));
+    buffer_append(out, T("</h1><p>"));
+    buffer_append(out, text_of(sentence_of(status)));
+    buffer_append(out, T("</p>"));
     if (id[0] != '\0') {
         buffer_append(out, T("<small>request "));
         web_html_escape(out, text_of(id));

@@ -146,11 +146,14 @@ static struct text html_entity(char c)
 
 void web_html_escape(struct buffer *out, struct text text)
 {
+    size_t start = 0;
     for (size_t i = 0; i < text.len; i++) {
         struct text entity = html_entity(text.data[i]);
-        if (entity.len > 0)
-            buffer_append(out, entity);
-        else
-            buffer_append_byte(out, (uint8_t)text.data[i]);
+        if (entity.len == 0)
+            continue;
+        buffer_append(out, text_part(text, start, i - start));
+        buffer_append(out, entity);
+        start = i + 1;
     }
+    buffer_append(out, text_skip(text, start));
 }
