@@ -49,8 +49,7 @@ static void router_start(struct http_handler *handler, struct http_exchange *exc
         (struct web_generation *)((char *)handler - offsetof(struct web_generation, handler));
     const struct http_request *request = http_exchange_request(exchange);
     bool has_other_method = false;
-    const struct site_route *route =
-        web_router_find(self->routes, self->route_count, request, &has_other_method);
+    const struct site_route *route = web_router_route(self->router, request, &has_other_method);
     if (route == NULL || request->method == HTTP_CONNECT) {
         answer_no_route(self, exchange, has_other_method);
         return;
@@ -184,7 +183,8 @@ static enum err handlers_make(struct web_generation *self, const struct web_setu
                            FMT(self->routes[i].path));
         self->route_count++;
     }
-    return OK;
+    self->router = web_router_new(self->arena, self->routes, self->route_count);
+    return self->router != NULL ? OK : fail(why, ERR_LIMIT, "too many routes");
 }
 
 static enum err config_make(struct web_generation *self, struct why *why)

@@ -14,6 +14,7 @@ struct web_generation {
     struct arena *arena;
     struct generation *source; /* owned */
     const struct site_route *routes;
+    struct web_router *router;
     size_t route_count;
     struct http_handler **handlers; /* of each route */
     struct board_series **series;   /* of each route; NULL without a board */

@@ -1,7 +1,6 @@
 /*
- * The router. Routes are few (tens, rarely hundreds) and already sorted by site_load, so a scan in
- * order is both the definition of the semantics and fast enough: a route that does not match costs
- * a comparison or two.
+ * The router. Routes are already sorted by site_load, so the first match in order is the answer;
+ * router_index.c spares requests the routes that cannot match.
  */
 #include "web/router.h"
 #include "web/path.h"

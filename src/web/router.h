@@ -12,6 +12,15 @@ const struct site_route *web_router_find(const struct site_route *routes, size_t
                                          const struct http_request *request,
                                          bool *has_other_method);
 
+/* The same for many routes, by an index: what it costs does not grow with the routes of other hosts
+ * and folders. In the arena, as the routes are; NULL when it has no room. */
+struct web_router;
+struct web_router *web_router_new(struct arena *arena, const struct site_route *routes,
+                                  size_t count);
+const struct site_route *web_router_route(const struct web_router *router,
+                                          const struct http_request *request,
+                                          bool *has_other_method);
+
 /* The value of Allow for this request: all methods of the routes that match but for the method, or
  * for "OPTIONS *" what the server knows. */
 void web_router_allow(const struct site_route *routes, size_t count,
