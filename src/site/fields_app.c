@@ -258,7 +258,7 @@ static const struct field app_rows[] = {
       .max = 1LL << 40,
       .example = "300 MiB",
       .help = "A worker that needs more is replaced after its request; the new one is there before "
-              "it goes. 0: any." },
+              "it goes. php: its `memory_limit`. 0: any." },
     { .name = "warm",
       .kind = FIELD_OWN,
       .read = read_warm,
@@ -305,7 +305,9 @@ static const struct field app_rows[] = {
                 "\"boolean\"]}}",
       .otherwise = "none",
       .example = "{ memory_limit: 256M, upload_max_filesize: 64M }",
-      .help = "php: directives as in php.ini; the application cannot change them." },
+      .help =
+          "php: directives as in php.ini; the application cannot change them. `{root}` in a value "
+          "is the app's root folder." },
     { .name = "listen",
       .kind = FIELD_CHOICE,
       .offset = AT(struct site_app, listen, int64_t),
