@@ -10,6 +10,7 @@
 #include "core/test.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/wait.h>
@@ -22,6 +23,7 @@ enum {
     ROUNDS = 20000,
     KILL_ROUNDS = 4000,
     KILL_EVERY = 40,
+    SPIN_ROUNDS = 20000,
     SILENCE_MS = 1000, /* of a lane, as in python/serve.c */
 };
 
@@ -62,11 +64,11 @@ static void start_lane(struct stage *stage, size_t lane)
     atomic_store(&stage->segment.workers[lane % WORKERS].pid, stage->lanes[lane]);
 }
 
-static void stage_start(struct stage *stage, size_t threads)
+static void stage_start(struct stage *stage, size_t threads, size_t lanes)
 {
     struct why why = { "" };
     AUTO(fd_close) int fd = -1;
-    *stage = (struct stage){ .lane_count = WORKERS * threads };
+    *stage = (struct stage){ .lane_count = lanes };
     CHECK(segment_create(1, WORKERS, threads, SLOTS, &fd, &why) == OK, "%s", why.text);
     CHECK(segment_map(fd, &stage->segment, &why) == OK, "%s", why.text);
     stage->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -149,7 +151,7 @@ static size_t run_rounds(struct stage *stage, size_t rounds, size_t kill_every)
 TEST(segment_loses_no_wake_up)
 {
     struct stage stage;
-    stage_start(&stage, THREADS);
+    stage_start(&stage, THREADS, WORKERS * THREADS);
     run_rounds(&stage, ROUNDS, 0);
     CHECK(stage.silences == 0, "%zu silences", stage.silences);
     stage_end(&stage);
@@ -158,8 +160,33 @@ TEST(segment_loses_no_wake_up)
 TEST(segment_loses_no_wake_up_with_a_killed_worker)
 {
     struct stage stage;
-    stage_start(&stage, 1);
+    stage_start(&stage, 1, WORKERS);
     run_rounds(&stage, KILL_ROUNDS, KILL_EVERY);
+    CHECK(stage.silences == 0, "%zu silences", stage.silences);
+    stage_end(&stage);
+}
+
+/* The next request comes just when the only lane, which has finished one, goes to sleep. */
+TEST(segment_loses_no_wake_up_at_the_edge_of_sleep)
+{
+    struct stage stage;
+    stage_start(&stage, 1, 1);
+    int64_t end_ms = clock_now_ms() + 30000;
+    size_t done = 0;
+    while (done < SPIN_ROUNDS && clock_now_ms() < end_ms) {
+        int64_t sent_us = clock_now_us();
+        segment_submit(&stage.segment, 0);
+        segment_wake(&stage.segment, 1);
+        for (size_t turn = 0; segment_state(&stage.segment, 0) != SLOT_DONE; turn++) {
+            if (turn > 2000) /* there may be one core only */
+                sched_yield();
+        }
+        stage.silences += clock_now_us() - sent_us > SILENCE_MS * 900;
+        segment_release(&stage.segment, 0);
+        for (volatile size_t delay = done++ % 128; delay > 0; delay--)
+            continue;
+    }
+    CHECK(done == SPIN_ROUNDS, "%zu came back", done);
     CHECK(stage.silences == 0, "%zu silences", stage.silences);
     stage_end(&stage);
 }
