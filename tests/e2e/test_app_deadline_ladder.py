@@ -15,7 +15,7 @@ SITE = """
 site: www.foobar.com
 listen: { http: HTTP_PORT, dns: DNS_PORT }
 app: { wsgi: "nasty:app", root: app, workers: 4, slow-log: 300ms, request-timeout: 800ms, grace: 500ms }
-web: { workers: 1 }
+web: { workers: 1, errors: { 504: late.html } }
 """
 
 NASTY = '''
@@ -131,7 +131,7 @@ KILLED = {"stubborn", "c_hang", "hanging_program"}
 
 @pytest.fixture(scope="module")
 def site(module_workshop):
-    return module_workshop.up(SITE, {"app/nasty.py": NASTY})
+    return module_workshop.up(SITE, {"app/nasty.py": NASTY, "late.html": "<h1>too late</h1>"})
 
 
 class Others(threading.Thread):
@@ -182,6 +182,7 @@ def test_a_request_that_hangs_costs_nobody_else(site, path):
             harness.wait_for(lambda: re.search(r"worker \d+ is killed: GET /" + path, site.output),
                              5, "the end of the worker")
         time.sleep(0.3)
+    assert answer.text == "<h1>too late</h1>", "the site's own page"
     assert answer.status == 504 and 0.7 < took < 2.5, (answer.status, took)
     assert not others.failures and len(others.times) > 50, others.failures
     assert others.p99() < 0.3, f"{path}: p99 {others.p99() * 1000:.0f} ms"

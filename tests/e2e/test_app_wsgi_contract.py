@@ -281,13 +281,23 @@ def test_ways_to_answer(site, page, body):
     assert answer.status == 200 and answer.body == body
 
 
-@pytest.mark.parametrize("page", ["string", "no_start", "twice", "raise_before", "injected", "hop",
+@pytest.mark.parametrize("page", ["string", "no_start", "twice", "raise_before", "injected",
                                   "bad_status", "exit_page"])
 def test_mistakes_of_the_app_make_a_clean_500(site, page):
     answer = site.get("/" + page)
     assert answer.status == 500 and "x-injected" not in answer.headers
     assert "Traceback" not in answer.text and "on purpose" not in answer.text
     assert site.get("/types").status == 200
+
+
+def test_headers_of_the_connection_are_dropped(site):
+    for _ in range(3):
+        answer = site.get("/hop")
+        assert (answer.status, answer.text, answer.headers["content-length"]) == (200, "no", "2")
+        assert "transfer-encoding" not in answer.headers
+    harness.wait_for(lambda: "'transfer-encoding' of the application is dropped" in site.all_logs(),
+                     5, "a line in the log")
+    assert site.all_logs().count("'connection' of the application is dropped") <= 2, "per worker"
 
 
 def test_traceback_is_in_the_log(site):
