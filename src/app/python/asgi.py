@@ -11,7 +11,7 @@ import _trilith
 from trilith_app.config import CONFIG, log
 
 SLOW_S = CONFIG["slow_ms"] / 1000  # 0: no slow log
-GRACE_S = CONFIG["grace_ms"] / 1000
+SOCKETS_S = 1  # for messages on their way, before a retiring worker closes its WebSockets
 VERSIONS = {"version": "3.0", "spec_version": "2.4"}
 SHOWN_FRAMES = 12
 
@@ -239,10 +239,10 @@ async def prepare(application, index, lifespan):
 # ---- the life of a worker ----
 
 async def drain():
-    """Requests end on their own; open WebSockets are closed (1012: service restart) when they had
-    as long as app.grace. The zygote ends what stays."""
+    """Requests end on their own; open WebSockets are closed (1012: service restart). At a reload
+    they had web.timeouts.drain before. The zygote ends what stays."""
     loop = asyncio.get_running_loop()
-    end = loop.time() + GRACE_S
+    end = loop.time() + SOCKETS_S
     is_told = False
     while _trilith.asgi_active():
         if not is_told and loop.time() >= end:
