@@ -371,7 +371,8 @@ static const struct {
     [APP_ASGI] = { "asgi", 1, 1, "threads front fpm settings listen" },
     [APP_PHP] = { "php", 0, 8, "python threads warm lifespan max-message listen" },
     [APP_COMMAND] = { "command", 0, 1,
-                      "python threads max-requests jitter warm lifespan max-message front fpm "
+                      "python threads max-requests jitter memory warm lifespan max-message front "
+                      "fpm "
                       "settings" },
 };
 

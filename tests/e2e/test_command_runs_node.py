@@ -157,3 +157,30 @@ def test_the_only_instance_comes_back(workshop):
             harness.wait_for(lambda: len(programs(site)) == 1, 10, "the instance")
         time.sleep(0.5)
     assert load.result.failed == 0, str(load.result)
+
+
+# ---- deaths of those above the program ----
+
+@pytest.fixture
+def wrapped(workshop):
+    return workshop.up(WRAPPED, {"web/server.js": SERVER, "web/start.sh": "node server.js\nexit 7\n"})
+
+
+def test_a_killed_supervisor_is_replaced(wrapped):
+    old = programs(wrapped)
+    with Load(wrapped.port, clients=2) as load:
+        time.sleep(0.2)
+        os.kill(wrapped.find("app/app.0")[0], signal.SIGKILL)
+        harness.wait_for(lambda: not set(old) & set(programs(wrapped)) and
+                         len(programs(wrapped)) == 2, 15, "a new generation without the old")
+    assert load.result.failed == 0, str(load.result)
+    assert wrapped.get("/").status == 200
+
+
+def test_a_killed_parent_takes_all_with_it(wrapped):
+    table = harness.processes()
+    below = [pid for pid in wrapped.tree() if pid != wrapped.pid]
+    assert sum(table[pid][2].startswith("node") for pid in below) == 2
+    os.kill(wrapped.pid, signal.SIGKILL)
+    harness.wait_for(lambda: not [pid for pid in below if harness.processes().get(
+        pid, (0, "Z"))[1] != "Z"], 5, "the end of all")
