@@ -6,8 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+static size_t memory_made;
+
+size_t memory_count(void)
+{
+    return memory_made;
+}
+
 static void *memory_checked(void *memory)
 {
+    memory_made++;
     if (memory == NULL) {
         fputs("trilith: out of memory\n", stderr);
         abort();

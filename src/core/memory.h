@@ -24,6 +24,9 @@ char *memory_copy_string(const char *string) __attribute__((returns_nonnull));
 /* Accepts NULL. */
 void memory_free(void *memory);
 
+/* Allocations made so far, for tests that show that a path makes none. */
+size_t memory_count(void);
+
 /* For AUTO(memory_drop) on a `char *` or `void *` local: frees what it points to. */
 void memory_drop(void *pointer_to_pointer);
 

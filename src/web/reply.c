@@ -7,13 +7,14 @@
 #include "web/reply.h"
 #include "web/path.h"
 
-enum { LOCATION_LIMIT = 65536 };
+enum { LOCATION_LIMIT = 65536, LOCATION_KEPT = 4096 };
 
 struct route_handler {
     struct http_handler handler;
     const struct site_route *route;
     struct http_blob *body; /* of respond: what it answers, */
     struct http_blob *head; /* and its head once it was made; NULL when it cannot be kept */
+    struct buffer location; /* of redirect: its memory is used again */
 };
 
 static void path_append(struct buffer *out, struct text path)
@@ -54,12 +55,20 @@ static void reply_location(struct http_exchange *exchange, int status,
 
 static void redirect_start(struct http_handler *handler, struct http_exchange *exchange)
 {
-    const struct site_route *route = ((struct route_handler *)handler)->route;
+    struct route_handler *self = (struct route_handler *)handler;
     const struct http_request *request = http_exchange_request(exchange);
-    AUTO(buffer_done) struct buffer location = buffer_of(LOCATION_LIMIT);
+    struct buffer *location = &self->location;
     http_exchange_note(exchange, T("redirect"), 0, 0);
-    web_redirect_target(&location, route, request->path, request->query, request->has_query);
-    reply_location(exchange, (int)route->status, &location);
+    buffer_clear(location);
+    web_redirect_target(location, self->route, request->path, request->query, request->has_query);
+    reply_location(exchange, (int)self->route->status, location);
+    if (location->capacity > LOCATION_KEPT)
+        buffer_done(location);
+}
+
+static void redirect_done(void *handler)
+{
+    buffer_done(&((struct route_handler *)handler)->location);
 }
 
 void web_reply_add_slash(struct http_exchange *exchange)
@@ -116,7 +125,12 @@ static struct http_handler *route_handler_new(struct arena *arena, const struct 
 struct http_handler *web_redirect_new(struct arena *arena, const struct site_route *route)
 {
     static const struct http_handler prototype = { .name = "redirect", .start = redirect_start };
-    return route_handler_new(arena, route, &prototype);
+    struct http_handler *handler = route_handler_new(arena, route, &prototype);
+    struct route_handler *self = (struct route_handler *)handler;
+    if (self == NULL || !arena_defer(arena, redirect_done, self))
+        return NULL;
+    self->location = buffer_of(LOCATION_LIMIT);
+    return handler;
 }
 
 struct http_handler *web_respond_new(struct arena *arena, const struct site_route *route)
