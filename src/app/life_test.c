@@ -190,3 +190,42 @@ TEST(app_worker_is_ready_within_milliseconds_of_its_fork)
     }
     app_fixture_stop(&fixture);
 }
+
+TEST(app_worker_ends_first_where_memory_is_short)
+{
+    struct app_fixture fixture;
+    struct app_options options = { .wsgi = "test_application:create_short_of_memory()",
+                                   .workers = 1,
+                                   .max_requests = 10 };
+    if (CHECK(app_fixture_start(&fixture, &options) == MESSAGE_READY, "%s", fixture.message)) {
+        for (int i = 0; i < 30; i++) {
+            FREE char *answer = app_fixture_get(&fixture, "/pid");
+            CHECK(strstr(answer, "200 OK") != NULL, "nothing is lost: %s", answer);
+        }
+        FREE char *log = app_fixture_log(&fixture);
+        CHECK(strstr(log, "only 1 MiB are free, so the next one starts after its end") != NULL,
+              "said: %s", log);
+        CHECK(strstr(log, "follows it") == NULL, "never two: %s", log);
+    }
+    app_fixture_stop(&fixture);
+}
+
+TEST(app_worker_goes_on_when_its_follower_cannot_start)
+{
+    struct app_fixture fixture;
+    struct app_options options = { .wsgi = "test_application:create_with_bad_followers()",
+                                   .workers = 1,
+                                   .max_requests = 10 };
+    if (CHECK(app_fixture_start(&fixture, &options) == MESSAGE_READY, "%s", fixture.message)) {
+        FREE char *before = app_fixture_get(&fixture, "/pid");
+        FREE char *marked = app_fixture_get(&fixture, "/marks");
+        for (int i = 0; i < 30; i++) {
+            FREE char *answer = app_fixture_get(&fixture, "/pid");
+            CHECK(strcmp(body_of(answer), body_of(before)) == 0, "the same serves on: %s", answer);
+        }
+        FREE char *log = app_fixture_log(&fixture);
+        CHECK(strstr(log, "which was to follow worker 0, ended with exit status 9") != NULL,
+              "said: %s", log);
+    }
+    app_fixture_stop(&fixture);
+}

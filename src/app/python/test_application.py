@@ -353,3 +353,28 @@ def create():
 def create_with_thread():
     threading.Thread(target=threading.Event().wait, daemon=True).start()
     return application
+
+
+def create_short_of_memory():
+    """There is no room for one more process."""
+    sys.modules["trilith_app.memory"].room = lambda: 1 << 20
+    return application
+
+
+def create_with_bad_followers():
+    """Only the first workers can start: what comes later dies at once."""
+    marker = os.environ["TEST_MARKER"]
+
+    def in_child():
+        if os.path.exists(marker):
+            os._exit(9)
+    os.register_at_fork(after_in_child=in_child)
+    return application
+
+
+def marks(environ, start_response):
+    open(os.environ["TEST_MARKER"], "w").close()
+    return text(start_response, "marked")
+
+
+PATHS["/marks"] = marks
