@@ -60,19 +60,36 @@ static void input_free(PyObject *self)
 /* ---- the descriptor of a large body ---- */
 
 /* The socket is one for all threads of the worker: who receives the descriptor of another thread's
- * request lays it down here. Guarded by the lock, which is never held without a time limit. */
+ * request lays it down in that one's lane. An entry is the ticket (40 bits) of the request that
+ * waits and the descriptor + 1 (24 bits; 0: not here yet), so that both change at once. */
+enum { FILE_BITS = 24, FILE_MASK = (1 << FILE_BITS) - 1 };
+
+#define NOTHING UINT64_MAX
+
 static struct {
-    PyThread_type_lock lock;
-    struct {
-        uint64_t awaited; /* ticket of a request + 1; 0: none */
-        int file;         /* came for it; -1: not yet */
-    } lanes[SEGMENT_THREADS_LIMIT];
+    PyThread_type_lock lock; /* of the socket; never held without a time limit */
+    _Atomic uint64_t lanes[SEGMENT_THREADS_LIMIT];
 } arrivals;
+
+/* Takes what came for a lane and gives it another entry. -1: nothing came. */
+static int exchange_arrival(size_t lane, uint64_t entry)
+{
+    uint64_t old = atomic_exchange(&arrivals.lanes[lane], entry);
+    return old == NOTHING ? -1 : (int)(old & FILE_MASK) - 1;
+}
+
+static bool has_arrived(size_t lane)
+{
+    uint64_t entry = atomic_load(&arrivals.lanes[lane]);
+    return entry != NOTHING && (entry & FILE_MASK) != 0;
+}
 
 int input_setup(void)
 {
     if (arrivals.lock == NULL)
         arrivals.lock = PyThread_allocate_lock();
+    for (size_t i = 0; i < SEGMENT_THREADS_LIMIT; i++)
+        atomic_store(&arrivals.lanes[i], NOTHING);
     return arrivals.lock != NULL ? 0 : -1;
 }
 
@@ -102,58 +119,60 @@ static int receive_packet(uint64_t *ticket, int64_t timeout_ms)
 /* Gives the descriptor to the lane that waits for it, if any does. */
 static void lay_down(uint64_t ticket, int fd)
 {
+    uint64_t here = ticket << FILE_BITS | ((uint64_t)fd + 1);
     for (size_t i = 0; fd >= 0 && i < worker.lane_count; i++) {
-        if (arrivals.lanes[i].awaited != ticket + 1 || arrivals.lanes[i].file >= 0)
-            continue;
-        arrivals.lanes[i].file = fd;
-        return;
+        uint64_t waits = ticket << FILE_BITS;
+        if (atomic_compare_exchange_strong(&arrivals.lanes[i], &waits, here))
+            return;
     }
     fd_close(&fd); /* of an earlier request that did not wait for it */
 }
 
-/* The descriptor for this request, or -1 if it did not come (yet). Without the interpreter's lock.
- */
-static int await_descriptor(size_t lane, uint64_t ticket, int64_t timeout_ms)
+/* Waits for the lane's descriptor, at most timeout_ms. Without the interpreter's lock. */
+static void await_descriptor(size_t lane, int64_t timeout_ms)
 {
     uint64_t told = 0;
     if (PyThread_acquire_lock_timed(arrivals.lock, timeout_ms * 1000, 0) != PY_LOCK_ACQUIRED)
-        return -1;
-    if (arrivals.lanes[lane].awaited != ticket + 1) {
-        arrivals.lanes[lane].awaited = ticket + 1;
-        arrivals.lanes[lane].file = -1;
-    }
-    if (arrivals.lanes[lane].file < 0) {
+        return;
+    if (!has_arrived(lane)) {
         int received = receive_packet(&told, timeout_ms);
         lay_down(told, received);
     }
-    int fd = arrivals.lanes[lane].file;
-    if (fd >= 0)
-        arrivals.lanes[lane].awaited = 0;
-    arrivals.lanes[lane].file = -1;
     PyThread_release_lock(arrivals.lock);
-    return fd;
+}
+
+/* -1 with an exception when nobody wants the answer any more. */
+static int wait_for_file(struct input *self, size_t lane)
+{
+    while (!has_arrived(lane)) {
+        if (answer_is_cancelled(self->answer)) {
+            PyErr_SetString(PyExc_BrokenPipeError, "the client went away");
+            return -1;
+        }
+        Py_BEGIN_ALLOW_THREADS;
+        await_descriptor(lane, WAIT_MS);
+        Py_END_ALLOW_THREADS;
+        if (PyErr_CheckSignals() < 0)
+            return -1;
+    }
+    return 0;
 }
 
 static int open_file(struct input *self)
 {
     size_t lane = (size_t)(answer_lane(self->answer) - worker.lanes);
     uint64_t ticket = segment_slot_ticket(&worker.segment, self->answer->number);
+    /* it waits before it asks: another thread may receive the answer at once */
+    int stale = exchange_arrival(lane, ticket << FILE_BITS);
+    fd_close(&stale);
     atomic_store(&self->slot->wants_file, 1);
-    answer_ring(self->answer);
-    while (self->file < 0) {
-        if (answer_is_cancelled(self->answer)) {
-            PyErr_SetString(PyExc_BrokenPipeError, "the client went away");
-            return -1;
-        }
-        int file;
-        Py_BEGIN_ALLOW_THREADS;
-        file = await_descriptor(lane, ticket, WAIT_MS);
-        Py_END_ALLOW_THREADS;
-        self->file = file;
-        if (PyErr_CheckSignals() < 0)
-            return -1;
-    }
-    return 0;
+    answer_flush(self->answer);
+    int result = wait_for_file(self, lane);
+    int file = exchange_arrival(lane, NOTHING);
+    if (result < 0)
+        fd_close(&file);
+    self->file = file;
+    return result;
 }
 
 /* ---- reading ---- */
