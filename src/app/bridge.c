@@ -16,13 +16,14 @@
 
 enum {
     POLL_MS = 1,
+    POLL_MOST_MS = 20,
     CHECK_MS = 1000,
     LOOKS_PER_TURN = 4,
     NAP_LEAST_US = 200,
-    NAP_MOST_US = 1000,
-    NAP_WORK_US = 500, /* beside slower requests a wake-up costs nothing */
-    HURRY_MS = 20,     /* a row that stands so long wants more workers */
-    HOPE_MS = 5000,    /* requests wait that long for an application that starts again */
+    NAP_MOST_US = 2000,
+    NAP_WORK_US = 5000, /* beside slower requests a wake-up costs nothing */
+    HURRY_MS = 20,      /* a row that stands so long wants more workers */
+    HOPE_MS = 5000,     /* requests wait that long for an application that starts again */
 };
 
 struct app_handler {
@@ -229,7 +230,8 @@ static bool is_any_ready(const struct bridge *bridge)
 
 /* While quick requests wait for workers, the edge need not see at once what comes and what is done:
  * it sleeps for half of the work that lies there, and takes all together then. Where edge and
- * workers share a core this saves two switches per request. A worker without work wakes it. */
+ * workers share a core this saves two switches per request. A worker wakes it that has no work, or
+ * has done some that took long. */
 static bool nap(struct bridge *bridge, size_t queued)
 {
     const struct site_app *app = bridge->app;
@@ -244,6 +246,13 @@ static bool nap(struct bridge *bridge, size_t queued)
         segment_nap(&bridge->segment, bridge->edge, us < NAP_MOST_US ? us : NAP_MOST_US);
     atomic_store(sleeping, EDGE_AWAKE);
     return true;
+}
+
+/* Workers tell of slow requests at once, of quick ones when they have done several. */
+static int64_t poll_ms(const struct bridge *bridge)
+{
+    int64_t ms = bridge->work_us / 1000;
+    return ms < POLL_MS ? POLL_MS : ms < POLL_MOST_MS ? ms : POLL_MOST_MS;
 }
 
 static int64_t run_hook(struct loop_hook *hook)
@@ -278,7 +287,7 @@ static int64_t run_hook(struct loop_hook *hook)
         return POLL_MS;
     if (has_sent || (queued > 0 && nap(bridge, queued)))
         return 0;
-    return queued > 0 ? POLL_MS : -1;
+    return queued > 0 ? poll_ms(bridge) : -1;
 }
 
 static void on_bell(struct loop_watch *watch, unsigned watch_events)

@@ -15,6 +15,7 @@ enum {
     UNRUNG_LIMIT = 16,
     UNRUNG_US = 1000,
     WAIT_MS = 1000,
+    SLOW_US = 500,
     SLOW_TAIL_US = 1000, /* longer work behind the last byte is not waited for by the client */
     SLOW_TAIL = 8,       /* one counts as much as so many short ones */
 };
@@ -282,7 +283,7 @@ static void announce(struct lane *lane, size_t finished, bool has_next, size_t n
     bool may_wait =
         segment_naps(&worker.segment, edge) ||
         (lane->unrung < UNRUNG_LIMIT && lane->finished_us - lane->unrung_since_us < UNRUNG_US);
-    if (has_next && next / worker.segment.slots_per_edge == edge && may_wait)
+    if (has_next && next / worker.segment.slots_per_edge == edge && may_wait && !lane->is_slow)
         return;
     lane->unrung = 0;
     worker_ring(edge);
@@ -293,8 +294,10 @@ static void run_and_finish(const struct application *application, struct lane *l
     run_request(application, lane, slot);
     if (worker.is_stray) /* the request is its parent's, which goes on with it */
         _exit(0);
+    int64_t started_us = atomic_load(&lane->answer.slot->started_us);
     forget_interrupt(lane);
     lane->finished_us = segment_finish(&worker.segment, lane->number, slot);
+    lane->is_slow = lane->finished_us - started_us > SLOW_US;
     watch_tail(&lane->answer, lane->finished_us);
     segment_tell(&worker.segment, slot);
     worker_ask_follower();

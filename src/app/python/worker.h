@@ -46,6 +46,7 @@ struct lane {
     uint64_t interrupted; /* ticket + 1 of the request that got its exception */
     struct answer answer;
     int64_t finished_us; /* its last request */
+    bool is_slow;        /* that took so long that a wake-up is nothing beside it */
     size_t unrung;       /* finished requests the edge was not woken for */
     int64_t unrung_since_us;
 };
