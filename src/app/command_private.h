@@ -8,6 +8,7 @@
  *   command_run.c      one small process per instance that looks after the program: the states
  *   command_program.c  the program itself: found, started, signalled, everything of it ended
  *   command_probe.c    does it answer?
+ *   command_notify.c   does it say that it is ready (sd_notify)?
  *   command_listen.c   where does it listen instead?
  */
 
@@ -72,6 +73,23 @@ struct command_probe *command_probe_start(struct loop *loop, const struct addres
 
 /* No call comes any more. Accepts NULL. */
 void command_probe_cancel(struct command_probe *probe);
+
+/* ---- command_notify.c ---- */
+
+/* What a message of the program says. */
+struct command_notice {
+    bool is_ready;      /* READY=1 */
+    struct text status; /* STATUS=; in the message, NULL: none */
+};
+
+/* A socket for NOTIFY_SOCKET; path gets its name ("@..."). -1 with why. */
+int command_notify_open(char *path, size_t size, struct why *why);
+
+/* One message; false when there is none. What others than this session send says nothing. */
+bool command_notify_receive(int fd, char *buffer, size_t size, struct command_notice *notice);
+
+/* Pure: lines NAME=VALUE, unknown ones are skipped. */
+void command_notify_parse(struct text data, struct command_notice *notice);
 
 /* ---- command_listen.c ---- */
 

@@ -39,6 +39,7 @@ enum {
     BACKOFF_MOST_MS = 10000,
     HEALTHY_MS = 10000,
     ENVIRONMENT_LIMIT = 1 << 20,
+    NOTICE_LIMIT = 4096,
 };
 
 enum instance_state { STARTING, READY, SWEEPING, PAUSING, STOPPING };
@@ -53,7 +54,7 @@ struct instance {
     struct program program;
     struct buffer pairs; /* behind program.environment */
     enum instance_state state;
-    struct loop_watch channel, lifeline, signals;
+    struct loop_watch channel, lifeline, signals, notify;
     struct loop_timer timer;   /* by state: start deadline, sweeping, pause, patience */
     struct loop_timer probing; /* the next probe */
     struct command_probe *probe;
@@ -62,6 +63,7 @@ struct instance {
     char problem[160]; /* of the last probe */
     char ended[96];    /* how the program ended */
     bool was_ready;    /* once: READY was sent */
+    bool has_notified; /* the program says that it is ready: nobody knows better */
     bool is_hinted;
     bool is_leaving;   /* when everything has ended, so does this process */
     unsigned failures; /* in a row */
@@ -190,8 +192,9 @@ static void probe_again(struct loop_timer *timer)
     const struct site_app *app = instance->app;
     if (app->listen == APP_LISTEN_SOCKET) /* the folder says who may pass, so the socket need not */
         chmod(instance->address.u.local.sun_path, 0666);
+    struct text ready = instance->has_notified ? T("") : app->ready;
     instance->probe =
-        command_probe_start(instance->loop, &instance->address, app->ready,
+        command_probe_start(instance->loop, &instance->address, ready,
                             instance->self->first->site->name, PROBE_TIMEOUT_MS, probed, instance);
     if (instance->probe == NULL)
         loop_timer_start(instance->loop, timer, PROBE_MOST_MS);
@@ -212,7 +215,7 @@ static void start(struct instance *instance)
     instance->started_ms = loop_now_ms(instance->loop);
     instance->ready_ms = 0;
     instance->ended[0] = '\0';
-    instance->is_hinted = false;
+    instance->is_hinted = instance->has_notified = false;
     snprintf(instance->problem, sizeof(instance->problem), "it does not accept connections");
     if (command_program_start(&instance->program, instance->self, &why) != OK) {
         snprintf(instance->ended, sizeof(instance->ended), "%.90s", why.text);
@@ -374,6 +377,23 @@ static void on_signal(struct loop_watch *watch, unsigned events)
     children_died(instance);
 }
 
+static void on_notify(struct loop_watch *watch, unsigned events)
+{
+    struct instance *instance = list_entry(watch, struct instance, notify);
+    struct command_notice notice;
+    (void)events;
+    while (command_notify_receive(watch->fd, instance->buffer, NOTICE_LIMIT, &notice)) {
+        if (notice.status.len > 0)
+            process_send(instance->self, MESSAGE_NOTE, instance->self->first->number,
+                         notice.status);
+        if (!notice.is_ready || instance->state != STARTING || instance->has_notified)
+            continue;
+        instance->has_notified = true;
+        stop_probing(instance); /* once more, now only whether it accepts */
+        loop_timer_start(instance->loop, &instance->probing, 0);
+    }
+}
+
 static void on_lifeline(struct loop_watch *watch, unsigned events)
 {
     (void)events;
@@ -479,11 +499,17 @@ static enum err set_up_loop(struct instance *instance, struct why *why)
      * lifeline tells, and there is time to clean up */
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     umask(022);
+    /* the parent's own is for this process; the program gets one that ends here */
+    int notify = command_notify_open(self->notify_path, sizeof(self->notify_path), why);
+    if (notify < 0)
+        return ERR_SYSTEM;
     enum err err = loop_new(LOOP_EPOLL, &instance->loop, why);
     if (err == OK && sys_set_nonblocking(self->log_fd, false) != OK)
         err = fail(why, ERR_SYSTEM, "cannot set up the log pipe");
     if (err == OK)
         err = loop_watch_start(instance->loop, &instance->signals, signals, LOOP_READ, on_signal);
+    if (err == OK)
+        err = loop_watch_start(instance->loop, &instance->notify, notify, LOOP_READ, on_notify);
     if (err == OK)
         err = loop_watch_start(instance->loop, &instance->channel, self->channel, LOOP_READ,
                                on_channel);
@@ -500,7 +526,6 @@ int app_command_run(struct process *self)
     instance->self = self;
     instance->buffer = memory_new(MESSAGE_TEXT_LIMIT + 64);
     instance->app = command_app_at(self->first, self->index, &instance->number);
-    self->notify_path[0] = '\0'; /* it is this process that says READY */
     loop_timer_init(&instance->timer, timer_fired);
     loop_timer_init(&instance->probing, probe_again);
     enum err err = instance->app != NULL ? set_up_place(instance, &why) : ERR_MISSING;

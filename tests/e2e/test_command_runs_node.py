@@ -159,6 +159,27 @@ def test_the_only_instance_comes_back(workshop):
     assert load.result.failed == 0, str(load.result)
 
 
+def test_who_says_that_he_is_ready_is_believed(workshop):
+    """sd_notify, by Python: Node has no datagram sockets of that kind."""
+    site = workshop.up(SITE.replace("node server.js", "python3 server.py")
+                       .replace("start-timeout: 5s", "start-timeout: 20s, ready: /never"),
+                       {"web/server.py": """
+        import http.server, os, socket, threading, time
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(404)
+                self.end_headers()
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler)
+        threading.Thread(target=server.serve_forever).start()
+        time.sleep(0.5)  # it answers, but is not ready yet
+        name = os.environ["NOTIFY_SOCKET"].replace("@", "\\0")
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"STATUS=fine\\nREADY=1\\n", name)
+        """})
+    assert site.get("/").status == 404
+    note, = {p["note"] for p in site.status()["processes"] if p["name"] == "app/app.0"}
+    assert "127.0.0.1:" in note
+
+
 # ---- deaths of those above the program ----
 
 @pytest.fixture
