@@ -64,6 +64,7 @@ struct bridge {
     struct place *places;
     int first_free; /* -1: none */
     size_t used;
+    size_t sockets; /* of these, open WebSockets */
     struct list waiting;
     size_t waiting_count;
     size_t waiting_limit;

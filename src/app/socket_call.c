@@ -86,6 +86,10 @@ enum socket_want socket_prepare(struct call *call)
         return SOCKET_NOT_WANTED;
     if (!is_handshake_right(exchange))
         return SOCKET_ANSWERED;
+    if (call->bridge->sockets >= call->bridge->segment.slots_per_edge * 3 / 4) {
+        http_reply_error(exchange, 503); /* the rest is for requests */
+        return SOCKET_ANSWERED;
+    }
     struct socket *socket = ARENA_NEW(http_exchange_arena(exchange), struct socket);
     if (socket == NULL) {
         http_reply_error(exchange, 431);
@@ -112,6 +116,7 @@ void socket_done(struct call *call)
         return;
     loop_timer_stop(call->bridge->loop, &call->socket->beat);
     buffer_done(&call->socket->unread);
+    call->bridge->sockets -= call->socket->is_open;
     call->socket->is_open = false;
 }
 
@@ -141,7 +146,7 @@ static void send_frame(struct socket *socket, enum websocket_opcode opcode, bool
                        struct text data)
 {
     char head[WEBSOCKET_HEAD_LIMIT];
-    size_t len = websocket_write_head(head, opcode, is_final, false, data.len, NULL);
+    size_t len = websocket_write_head(head, opcode, is_final, data.len, NULL);
     http_response_send(socket->call->exchange, text_from(head, len), false);
     if (data.len > 0)
         http_response_send(socket->call->exchange, data, false);
@@ -497,6 +502,7 @@ bool socket_accept(struct call *call, struct text head)
     call_note(call); /* the handshake is what took time, not the life of the connection */
     loop_timer_stop(call->bridge->loop, &call->deadline);
     socket->is_open = true;
+    call->bridge->sockets++;
     http_exchange_attach(call->exchange, &events, call);
     http_response_send(call->exchange, T(""), false);
     loop_timer_start(call->bridge->loop, &socket->beat, BEAT_MS);

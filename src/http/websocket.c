@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-enum { FINAL = 0x80, COMPRESSED = 0x40, RESERVED = 0x30, MASKED = 0x80 };
+enum { FINAL = 0x80, RESERVED = 0x70, MASKED = 0x80 };
 
 /* ---- UTF-8 ---- */
 
@@ -126,19 +126,17 @@ static const char *check_start(const struct websocket_reader *reader)
 {
     uint8_t opcode = reader->head[0] & 0x0f;
     bool is_final = (reader->head[0] & FINAL) != 0;
-    bool is_compressed = (reader->head[0] & COMPRESSED) != 0;
-    if ((reader->head[0] & RESERVED) != 0 || (is_compressed && reader->inflate == NULL))
+    if ((reader->head[0] & RESERVED) != 0)
         return "a reserved bit is set";
     if (opcode > WEBSOCKET_PONG_FRAME || (opcode > WEBSOCKET_BINARY && !is_control(opcode)))
         return "an opcode that does not exist";
     if (((reader->head[1] & MASKED) != 0) != reader->is_server)
         return reader->is_server ? "a frame without a mask" : "a frame with a mask";
-    if (is_control(opcode) &&
-        (!is_final || is_compressed || (reader->head[1] & 0x7f) > WEBSOCKET_CONTROL_LIMIT))
+    if (is_control(opcode) && (!is_final || (reader->head[1] & 0x7f) > WEBSOCKET_CONTROL_LIMIT))
         return "a control frame that is too long or in parts";
     if (is_control(opcode))
         return NULL;
-    if (opcode == WEBSOCKET_CONTINUATION && (reader->message == 0 || is_compressed))
+    if (opcode == WEBSOCKET_CONTINUATION && reader->message == 0)
         return "a continuation of nothing";
     if (opcode != WEBSOCKET_CONTINUATION && reader->message != 0)
         return "a message inside another";
@@ -171,7 +169,6 @@ static enum websocket_event begin_frame(struct websocket_reader *reader)
         return WEBSOCKET_MORE;
     if (reader->opcode != WEBSOCKET_CONTINUATION) {
         reader->message = reader->opcode;
-        reader->is_compressed = (reader->head[0] & COMPRESSED) != 0;
         reader->message_bytes = 0;
         reader->utf8 = (struct utf8_check){ 0 };
     }
@@ -290,14 +287,12 @@ enum websocket_event websocket_read(struct websocket_reader *reader, struct text
 /* ---- writing ---- */
 
 size_t websocket_write_head(char out[WEBSOCKET_HEAD_LIMIT], enum websocket_opcode opcode,
-                            bool is_final, bool is_compressed, uint64_t payload,
-                            const uint8_t mask[4])
+                            bool is_final, uint64_t payload, const uint8_t mask[4])
 {
     size_t bytes = payload > 0xffff ? 8 : payload > 125 ? 2 : 0;
     size_t len = 2 + bytes;
     uint8_t first = (uint8_t)opcode;
     first |= is_final ? FINAL : 0;
-    first |= is_compressed ? COMPRESSED : 0;
     out[0] = (char)first;
     uint8_t second = bytes == 8 ? 127 : bytes == 2 ? 126 : (uint8_t)payload;
     out[1] = (char)(second | (mask != NULL ? MASKED : 0));

@@ -2,9 +2,10 @@
 #define HTTP_WEBSOCKET_H
 
 /*
- * WebSocket frames (RFC 6455) and the compression of their messages (RFC 7692), for whoever ends
- * such a connection or looks into one. Pure: bytes in, pieces of messages out; nothing is sent and
- * no clock is read here. After WEBSOCKET_BAD or WEBSOCKET_CLOSE nothing more is to be read.
+ * WebSocket frames (RFC 6455), for whoever ends such a connection or looks into one. Pure: bytes
+ * in, pieces of messages out; nothing is sent and no clock is read here. No extensions (RFC 7692
+ * compression among them): a reserved bit is an error. After WEBSOCKET_BAD or WEBSOCKET_CLOSE
+ * nothing more is to be read.
  */
 
 #include "core/error.h"
@@ -51,21 +52,17 @@ struct utf8_check {
 /* False as soon as it cannot be UTF-8; with needed == 0 the text may end here. */
 bool utf8_check_add(struct utf8_check *check, struct text data);
 
-struct websocket_inflate;
-
 /* Reads what one side of a connection sends. Set the first fields, leave the rest zero. */
 struct websocket_reader {
-    bool is_server;                    /* frames must be masked; else they must not be */
-    int64_t message_limit;             /* bytes of a message, after decompression; else 1009 */
-    struct websocket_inflate *inflate; /* permessage-deflate was agreed on; NULL: not */
+    bool is_server;        /* frames must be masked; else they must not be */
+    int64_t message_limit; /* bytes of a message; else 1009 */
     /* private */
     uint8_t head[WEBSOCKET_HEAD_LIMIT];
     size_t head_len;
     bool is_in_frame;
     bool is_final;
-    bool is_compressed; /* the message */
-    uint8_t opcode;     /* of the frame */
-    uint8_t message;    /* opcode of the message under way; 0: none */
+    uint8_t opcode;  /* of the frame */
+    uint8_t message; /* opcode of the message under way; 0: none */
     uint8_t mask[4];
     size_t mask_at;
     uint64_t left; /* of the frame's payload */
@@ -104,8 +101,7 @@ bool websocket_is_close_code(unsigned code);
 
 /* The head of a frame; mask is NULL on the server's side. Returns its length. */
 size_t websocket_write_head(char out[WEBSOCKET_HEAD_LIMIT], enum websocket_opcode opcode,
-                            bool is_final, bool is_compressed, uint64_t payload,
-                            const uint8_t mask[4]);
+                            bool is_final, uint64_t payload, const uint8_t mask[4]);
 /* Masks or unmasks bytes that start at offset `at` of a payload. */
 void websocket_mask(char *out, const char *data, size_t len, const uint8_t mask[4], size_t at);
 

@@ -295,7 +295,7 @@ TEST(websocket_writes_heads_it_can_read)
             char head[WEBSOCKET_HEAD_LIMIT], space[1];
             struct websocket_piece piece;
             struct websocket_reader reader = reader_of(is_server == 1);
-            size_t len = websocket_write_head(head, WEBSOCKET_BINARY, true, false, sizes[i],
+            size_t len = websocket_write_head(head, WEBSOCKET_BINARY, true, sizes[i],
                                               is_server == 1 ? mask : NULL);
             struct text input = text_from(head, len);
             enum websocket_event event =
