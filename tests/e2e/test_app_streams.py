@@ -1,5 +1,6 @@
 """Answers that come piece by piece, and clients that leave in the middle of them."""
 import json
+import pathlib
 import socket
 import struct
 import threading
@@ -50,6 +51,10 @@ def app(environ, start_response):
     if path == "upload":
         note("uploaded")
         environ["wsgi.input"].read(-1)
+    if path == "count":
+        length = sum(map(len, iter(lambda: environ["wsgi.input"].read(65536), b"")))
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [str(length).encode()]
     headers = [("Content-Type", kind)]
     if path == "length":
         headers.append(("Content-Length", "10"))
@@ -168,6 +173,27 @@ def test_an_aborted_upload_never_reaches_the_application(site):
     assert notes(site, "uploaded") == []
     assert site.request("POST", "/upload", body=b"whole").status == 200
     assert len(notes(site, "uploaded")) == 1
+
+
+def peak_kib(pid):
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0])
+
+
+def test_a_large_upload_needs_no_memory(site):
+    pids = [site.find("edge")[0]] + [worker["pid"] for app in site.status()["processes"]
+                                     for worker in app.get("workers", [])]
+    site.request("POST", "/count", body=bytes(1 << 20))
+    before = {pid: peak_kib(pid) for pid in pids}
+    size = 256 << 20
+    with site.raw(timeout=60) as client:
+        client.send(f"POST /count HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n"
+                    "Connection: close\r\n\r\n")
+        for _ in range(256):
+            client.send(bytes(1 << 20))
+        assert harness.parse_responses(client.receive_all())[0].text == str(size)
+    grown = {pid: peak_kib(pid) - before[pid] for pid in pids}
+    assert max(grown.values()) < 16 * 1024, grown
 
 
 WAITS = '''
