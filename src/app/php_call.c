@@ -16,7 +16,8 @@ enum {
     PIECE_BYTES = 32 * 1024, /* of the body, per record */
     OUT_BYTES = 128 * 1024,  /* sent at once */
     LINE_BYTES = 4096,       /* of what a script says to the log */
-    LINES_LIMIT = 100,       /* per request */
+    DOUBT_MS = 50,
+    LINES_LIMIT = 100, /* per request */
 };
 
 static const struct http_exchange_events no_events;
@@ -98,6 +99,7 @@ static struct php_connection *leave(struct php_call *call)
     buffer_done(&call->said);
     note(call);
     loop_timer_stop(call->pool->loop, &call->deadline);
+    loop_timer_stop(call->pool->loop, &call->doubt);
     php_pool_forget(call->pool, call);
     return connection;
 }
@@ -258,12 +260,30 @@ static bool take_input(struct php_call *call, struct text input)
 
 static bool may_retry(const struct php_call *call)
 {
-    const struct http_request *request = request_of(call);
-    bool is_idempotent = request->method == HTTP_GET || request->method == HTTP_HEAD ||
-                         request->method == HTTP_OPTIONS || request->method == HTTP_PUT ||
-                         request->method == HTTP_DELETE;
-    return call->is_kept && !call->is_retried && !call->has_bytes && is_idempotent &&
-           !request->has_body;
+    return call->is_kept && !call->is_retried && !call->has_bytes && call->is_repeatable;
+}
+
+static void retry(struct php_call *call, enum php_end end)
+{
+    struct php_connection *connection = call->connection;
+    call->connection = NULL;
+    call->is_retried = true;
+    note(call);
+    loop_timer_stop(call->pool->loop, &call->doubt);
+    php_connection_release(connection, end);
+    if (!php_pool_enter(call->pool, call))
+        end_with_error(call, 503, PHP_CLOSE);
+}
+
+/* Sent in haste to a child that has not come back: it works on after the answer before. */
+static void on_doubt(struct loop_timer *timer)
+{
+    struct php_call *call = list_entry(timer, struct php_call, doubt);
+    if (call->connection == NULL || !php_connection_is_unread(call->connection))
+        return;
+    php_pool_be_careful(call->pool);
+    if (may_retry(call))
+        retry(call, PHP_ABANDON);
 }
 
 static void broken(struct php_call *call)
@@ -273,13 +293,7 @@ static void broken(struct php_call *call)
              call->has_bytes ? "its answer is not complete" : "it gave no answer");
         return;
     }
-    struct php_connection *connection = call->connection;
-    call->connection = NULL;
-    call->is_retried = true;
-    note(call);
-    php_connection_release(connection, PHP_CLOSE);
-    if (!php_pool_enter(call->pool, call))
-        end_with_error(call, 503, PHP_CLOSE);
+    retry(call, PHP_CLOSE);
 }
 
 void php_call_received(struct php_call *call, struct text data, enum err err)
@@ -373,6 +387,8 @@ void php_call_begin(struct php_call *call, struct php_connection *connection, bo
     }
     php_connection_send(connection);
     stream_receive(connection->stream, 0);
+    if (is_kept && call->is_hasty)
+        loop_timer_start(pool->loop, &call->doubt, DOUBT_MS);
 }
 
 void php_call_sent(struct php_call *call, enum err err)
@@ -438,6 +454,13 @@ static const struct http_exchange_events events = {
     .aborted = on_aborted,
 };
 
+static bool is_repeatable(const struct http_request *request)
+{
+    return !request->has_body && (request->method == HTTP_GET || request->method == HTTP_HEAD ||
+                                  request->method == HTTP_OPTIONS || request->method == HTTP_PUT ||
+                                  request->method == HTTP_DELETE);
+}
+
 void php_call_start(struct php_pool *pool, const struct php_script *script,
                     struct http_exchange *exchange)
 {
@@ -453,6 +476,8 @@ void php_call_start(struct php_pool *pool, const struct php_script *script,
     call->spill.file = -1;
     list_init(&call->link);
     loop_timer_init(&call->deadline, on_deadline);
+    loop_timer_init(&call->doubt, on_doubt);
+    call->is_repeatable = is_repeatable(http_exchange_request(exchange));
     http_exchange_attach(exchange, &events, call);
     http_exchange_note(exchange, text_of(pool->name), 0, 0);
     if (!http_exchange_request(exchange)->has_body)

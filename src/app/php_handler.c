@@ -12,10 +12,21 @@
 #include <stdio.h>
 #include <unistd.h>
 
+enum { KNOWN = 64, KNOWN_BYTES = 120, KNOWN_MS = 500 };
+
+/* A path that was a script a moment ago. If it is gone, php-fpm says so. */
+struct known {
+    int64_t until_ms;
+    uint8_t len;
+    uint8_t script_len;
+    char path[KNOWN_BYTES];
+};
+
 struct php_handler {
     struct http_handler handler;
     struct php_pool *pool;
     struct http_handler *files;
+    struct known known[KNOWN];
 };
 
 /* Makers of handlers know nothing of each other, so the pools of this process (which has one
@@ -55,8 +66,26 @@ static bool has_odd_encoding(struct text raw_path)
     return false;
 }
 
-static struct php_place find_place(const struct php_handler *self,
-                                   const struct http_request *request, struct arena *arena)
+static struct php_place look_up(struct php_handler *self, struct text path, struct arena *arena)
+{
+    int64_t now_ms = loop_now_ms(self->pool->loop);
+    struct known *known = &self->known[text_hash(path) % KNOWN];
+    if (now_ms < known->until_ms && text_equal(text_from(known->path, known->len), path))
+        return (struct php_place){ PLACE_SCRIPT, text_part(path, 0, known->script_len),
+                                   text_skip(path, known->script_len) };
+    struct php_place place =
+        php_place_find(self->pool->documents, path, self->pool->app->front, arena);
+    bool is_itself = place.kind == PLACE_SCRIPT && text_starts_with(path, place.script);
+    if (is_itself && path.len <= KNOWN_BYTES) {
+        *known =
+            (struct known){ now_ms + KNOWN_MS, (uint8_t)path.len, (uint8_t)place.script.len, "" };
+        memcpy(known->path, path.data, path.len);
+    }
+    return place;
+}
+
+static struct php_place find_place(struct php_handler *self, const struct http_request *request,
+                                   struct arena *arena)
 {
     const struct site_app *app = self->pool->app;
     struct text path = request->path;
@@ -64,7 +93,7 @@ static struct php_place find_place(const struct php_handler *self,
         path = text_skip(path, app->mount.len);
     if (path.len == 0)
         return (struct php_place){ .kind = PLACE_FOLDER }; /* "/blog" of a mount */
-    return php_place_find(self->pool->documents, path, app->front, arena);
+    return look_up(self, path, arena);
 }
 
 static void php_start(struct http_handler *handler, struct http_exchange *exchange)

@@ -6,6 +6,9 @@
  * another edge waits. Whether the child of an idle connection is really free is seen at its receive
  * queue: it reads the last, empty record of a request only when it looks for the next one. After
  * fastcgi_finish_request() it works on, and a request sent to it then would wait for nothing.
+ * Scripts that do this are rare, and to wait for the child costs a tenth of a short request; so
+ * what may be repeated is sent at once to a child that has just answered, and goes to another one
+ * if it is not read soon (php_call.c). Once that happened, nothing is sent in haste for a minute.
  *
  *   opening -> serving a call -> idle -> serving ...        `-> closing -> permit free
  *                             `-> limbo: the child still works for a client that has gone
@@ -32,6 +35,8 @@ enum {
     OUT_LIMIT = 512 * 1024,
     IDLE_BUFFER_BYTES = 16 * 1024,
     SETTLE_AT_ONCE = 16,
+    RECENT_MS = 2, /* a child usually comes back from an answer in 0.1 ms */
+    CAREFUL_MS = 60 * 1000,
 };
 
 struct limbo {
@@ -201,11 +206,21 @@ static struct php_connection *open_connection(struct php_pool *pool)
 
 /* ---- idle ones ---- */
 
-static enum readiness look_at(const struct php_connection *connection)
+bool php_connection_is_unread(const struct php_connection *connection)
 {
     int unread = 0;
+    return ioctl(connection->fd, SIOCOUTQ, &unread) == 0 && unread > 0;
+}
+
+void php_pool_be_careful(struct php_pool *pool)
+{
+    pool->careful_until_ms = loop_now_ms(pool->loop) + CAREFUL_MS;
+}
+
+static enum readiness look_at(const struct php_connection *connection)
+{
     char byte;
-    if (ioctl(connection->fd, SIOCOUTQ, &unread) == 0 && unread > 0)
+    if (php_connection_is_unread(connection))
         return CHILD_BUSY;
     ssize_t got = recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     return got < 0 && errno == EAGAIN ? CHILD_READY : CHILD_GONE;
@@ -221,15 +236,28 @@ static void watch(struct php_connection *connection)
         epoll_ctl(connection->pool->settle, EPOLL_CTL_ADD, connection->fd, &event) == 0;
 }
 
-/* An idle connection whose child waits for a request; NULL: none. */
-static struct php_connection *find_ready(struct php_pool *pool)
+/* Its child has answered a moment ago and will come back, as far as we know. */
+static bool may_hurry(const struct php_connection *connection)
+{
+    const struct php_pool *pool = connection->pool;
+    int64_t now_ms = loop_now_ms(pool->loop);
+    return now_ms >= pool->careful_until_ms && now_ms - connection->idle_since_ms < RECENT_MS;
+}
+
+/* An idle connection whose child waits for a request, or will at once; NULL: none. */
+static struct php_connection *find_ready(struct php_pool *pool, struct php_call *call)
 {
     list_each (at, &pool->idle) {
         struct php_connection *connection = list_entry(at, struct php_connection, link);
+        call->is_hasty = call->is_repeatable && may_hurry(connection);
+        if (call->is_hasty)
+            return connection;
         switch (look_at(connection)) {
         case CHILD_READY:
             return connection;
         case CHILD_BUSY:
+            if (loop_now_ms(pool->loop) - connection->idle_since_ms >= RECENT_MS)
+                php_pool_be_careful(pool);
             watch(connection);
             break;
         case CHILD_GONE:
@@ -251,9 +279,9 @@ static void on_settle(struct loop_watch *loop_watch, unsigned events)
 
 /* ---- waiting ---- */
 
-static struct php_connection *obtain(struct php_pool *pool, bool *is_kept)
+static struct php_connection *obtain(struct php_pool *pool, struct php_call *call, bool *is_kept)
 {
-    struct php_connection *connection = find_ready(pool);
+    struct php_connection *connection = find_ready(pool, call);
     *is_kept = connection != NULL;
     if (connection == NULL)
         return open_connection(pool);
@@ -276,10 +304,10 @@ static void serve(struct php_pool *pool)
 {
     while (pool->waiting_count > 0) {
         bool is_kept;
-        struct php_connection *connection = obtain(pool, &is_kept);
+        struct php_call *call = list_first(&pool->waiting, struct php_call, link);
+        struct php_connection *connection = obtain(pool, call, &is_kept);
         if (connection == NULL)
             break;
-        struct php_call *call = list_first(&pool->waiting, struct php_call, link);
         take_out(pool, call);
         php_call_begin(call, connection, is_kept);
     }
@@ -292,7 +320,7 @@ bool php_pool_enter(struct php_pool *pool, struct php_call *call)
 {
     bool is_kept;
     if (pool->waiting_count == 0 && php_share_elder(pool->share, pool->edge, 0) < 0) {
-        struct php_connection *connection = obtain(pool, &is_kept);
+        struct php_connection *connection = obtain(pool, call, &is_kept);
         if (connection != NULL) {
             php_call_begin(call, connection, is_kept);
             return true;

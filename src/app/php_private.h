@@ -113,7 +113,8 @@ struct php_pool {
     struct list limbo; /* children that still work for nobody */
     struct loop_watch bell;
     struct loop_timer tick;
-    int settle; /* epoll: tells when a child has come back from its last request */
+    int64_t careful_until_ms; /* a child worked on after an answer: see php_pool.c */
+    int settle;               /* epoll: tells when a child has come back from its last request */
     struct loop_watch settle_watch;
     char name[48]; /* "php NAME", for logs */
     bool is_freed;
@@ -145,6 +146,12 @@ bool php_pool_enter(struct php_pool *pool, struct php_call *call);
 /* It does not wait any more. */
 void php_pool_forget(struct php_pool *pool, struct php_call *call);
 
+/* True when the child has not even begun to read what was sent to it: it still works for the
+ * request before. */
+bool php_connection_is_unread(const struct php_connection *connection);
+/* Such a child was met: for a while only those are used that have come back. */
+void php_pool_be_careful(struct php_pool *pool);
+
 void php_connection_send(struct php_connection *connection);
 
 /* PHP_KEEP: the answer is complete, the child comes back to it. PHP_CLOSE: in order. PHP_ABANDON:
@@ -161,6 +168,7 @@ struct php_call {
     struct php_connection *connection;
     struct php_script script;
     struct loop_timer deadline;
+    struct loop_timer doubt; /* whether the child has come back at all */
     struct fastcgi_reader reader;
     struct spill spill;
     struct buffer said; /* an unfinished line of its errors */
@@ -170,7 +178,9 @@ struct php_call {
     int64_t arrived_us;
     int64_t begun_us;
     bool is_waiting;
-    bool is_kept; /* the connection served others before */
+    bool is_repeatable; /* idempotent and without a body */
+    bool is_kept;       /* the connection served others before */
+    bool is_hasty;      /* its child was not seen to have come back from them */
     bool is_retried;
     bool has_sent_all; /* of the request */
     bool is_cut;       /* it does not take the body; its answer is awaited */
