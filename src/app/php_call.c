@@ -482,7 +482,7 @@ void php_call_start(struct php_pool *pool, const struct php_script *script,
     http_exchange_note(exchange, text_of(pool->name), 0, 0);
     if (!http_exchange_request(exchange)->has_body)
         enter(call);
-    else if (pool->waiting_count >= pool->waiting_limit)
+    else if (php_pool_is_full(pool))
         end_with_error(call, 503, PHP_CLOSE);
     else
         http_body_collect(exchange, BODY_IN_MEMORY);

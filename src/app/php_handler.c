@@ -190,7 +190,6 @@ static enum err pool_new(struct loop *loop, struct process *process,
     snprintf(pool->name, sizeof(pool->name), "php %.*s", FMT(app->name));
     enum err err = attach(pool, generation, why);
     if (err == OK) {
-        pool->waiting_limit = ((size_t)app->queue + pool->edge_count - 1) / pool->edge_count;
         php_share_start(pool->share, pool->edge);
         err = php_pool_start(pool, why);
     }

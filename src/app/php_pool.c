@@ -62,6 +62,7 @@ static int64_t first_waits_us(const struct php_pool *pool)
 static void tell_waiting(struct php_pool *pool)
 {
     atomic_store(&pool->share->edges[pool->edge].waiting_us, first_waits_us(pool));
+    atomic_store(&pool->share->edges[pool->edge].waiting, (uint32_t)pool->waiting_count);
     if (pool->waiting_count > 0 && !loop_timer_is_running(&pool->tick))
         loop_timer_start(pool->loop, &pool->tick, TICK_MS);
 }
@@ -316,6 +317,11 @@ static void serve(struct php_pool *pool)
         ring(pool, php_share_keeper(pool->share, pool->edge));
 }
 
+bool php_pool_is_full(const struct php_pool *pool)
+{
+    return php_share_waiting(pool->share) >= (size_t)pool->app->queue;
+}
+
 bool php_pool_enter(struct php_pool *pool, struct php_call *call)
 {
     bool is_kept;
@@ -326,17 +332,16 @@ bool php_pool_enter(struct php_pool *pool, struct php_call *call)
             return true;
         }
     }
-    if (pool->waiting_count >= pool->waiting_limit)
+    if (php_pool_is_full(pool))
         return false;
     list_append(&pool->waiting, &call->link);
     call->is_waiting = true;
     pool->waiting_count++;
     metrics_add(&pool->metrics->app_queue, 1);
     board_add(pool->series, APP_QUEUE, 1);
-    if (pool->waiting_count == 1) {
-        tell_waiting(pool);
+    tell_waiting(pool);
+    if (pool->waiting_count == 1)
         ring(pool, php_share_keeper(pool->share, pool->edge));
-    }
     return true;
 }
 

@@ -62,6 +62,7 @@ struct php_share {
     _Atomic uint32_t owners[PHP_CHILDREN_LIMIT]; /* 0 free, else edge + 1 */
     struct {
         _Atomic int64_t waiting_us; /* since when its first request waits, 0: none does */
+        _Atomic uint32_t waiting;   /* how many do */
         _Atomic uint32_t idle;      /* its connections without a request */
     } edges[PHP_EDGES_LIMIT];
 };
@@ -80,6 +81,8 @@ void php_share_leave(struct php_share *share, int permit);
 
 /* The other edge that waits longest, if it waits since before before_us (0: since any time); -1. */
 int php_share_elder(struct php_share *share, size_t edge, int64_t before_us);
+/* Requests that wait in all of them. */
+size_t php_share_waiting(const struct php_share *share);
 /* Another edge with an idle connection; -1: none. */
 int php_share_keeper(struct php_share *share, size_t edge);
 
@@ -106,7 +109,6 @@ struct php_pool {
     struct address address;
     struct list waiting; /* calls */
     size_t waiting_count;
-    size_t waiting_limit;
     struct list idle; /* connections, used last first */
     struct list busy;
     size_t connection_count;
@@ -143,6 +145,8 @@ void php_pool_end(struct php_pool *pool);
 
 /* Wants a connection: php_call_begin is called, now or later. False: too many wait. */
 bool php_pool_enter(struct php_pool *pool, struct php_call *call);
+/* As many wait as may, in all edges together. */
+bool php_pool_is_full(const struct php_pool *pool);
 /* It does not wait any more. */
 void php_pool_forget(struct php_pool *pool, struct php_call *call);
 

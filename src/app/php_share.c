@@ -51,6 +51,7 @@ void php_share_start(struct php_share *share, size_t edge)
         atomic_compare_exchange_strong(&share->owners[i], &mine, 0);
     }
     atomic_store(&share->edges[edge].waiting_us, 0);
+    atomic_store(&share->edges[edge].waiting, 0);
     atomic_store(&share->edges[edge].idle, 0);
 }
 
@@ -90,6 +91,14 @@ int php_share_elder(struct php_share *share, size_t edge, int64_t before_us)
         found = (int)i;
     }
     return found;
+}
+
+size_t php_share_waiting(const struct php_share *share)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < PHP_EDGES_LIMIT; i++)
+        count += atomic_load(&share->edges[i].waiting);
+    return count;
 }
 
 int php_share_keeper(struct php_share *share, size_t edge)

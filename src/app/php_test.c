@@ -210,6 +210,9 @@ TEST(php_share_gives_each_permit_once)
     atomic_store(&share->edges[1].waiting_us, 500);
     atomic_store(&share->edges[2].waiting_us, 400);
     atomic_store(&share->edges[2].idle, 1);
+    atomic_store(&share->edges[1].waiting, 3);
+    atomic_store(&share->edges[2].waiting, 4);
+    CHECK(php_share_waiting(share) == 7, "in all of them");
     CHECK(php_share_elder(share, 0, 0) == 2, "the one that waits longest");
     CHECK(php_share_elder(share, 0, 450) == 2 && php_share_elder(share, 0, 400) < 0, "than me");
     CHECK(php_share_elder(share, 2, 0) == 1, "never oneself");
