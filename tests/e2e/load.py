@@ -28,10 +28,11 @@ class Result:
         times = [self.started_at] + sorted(self.successes_at) + [self.ended_at]
         return max((b - a for a, b in zip(times, times[1:])), default=0.0)
 
-    def worst(self):
-        """By how many seconds the slowest one was slower than the median."""
+    def slower(self, seconds):
+        """Those that took so many seconds longer than the median."""
         ordered = sorted(self.durations)
-        return ordered[-1] - ordered[len(ordered) // 2] if ordered else 0.0
+        median = ordered[len(ordered) // 2] if ordered else 0.0
+        return [one for one in ordered if one > median + seconds]
 
     def why(self):
         return dict(collections.Counter(reason for _, reason in self.failures).most_common(10))
