@@ -30,6 +30,8 @@ BACKOFF_S = (0, 0.1, 0.2, 0.5, 1, 2, 5)  # the first restart comes at once
 LOOP_LIVES = 3  # so many short lives are a crash loop
 STOP_S = 3  # after STOP, for requests that still run
 WAIT_MS = 20  # requests that wait longer want more workers
+LIMIT_S = 0.2  # to MEASURE_S: between two looks at the workers' memory, where it has a limit
+MEASURE_PART = 0.02  # of the time may go into it: a large process takes long to read
 MEASURE_S = 1  # between two readings of one worker's memory, where it has no limit
 TEXT_LIMIT = 32000  # of a message to the parent
 LEAST, MOST = CONFIG["workers"], CONFIG["workers_most"]
@@ -316,11 +318,12 @@ class Zygote:
         if now < self.measure_at:
             return
         if CONFIG["memory"]:
-            self.measure_at = now + 0.2
             self.measure_all()
         else:
-            self.measure_at = now + MEASURE_S
             self.measure_next()
+        pause = (time.monotonic() - now) / MEASURE_PART
+        self.measure_at = now + (min(max(pause, LIMIT_S), MEASURE_S) if CONFIG["memory"]
+                                 else max(pause, MEASURE_S))
 
     # ---- as many as are needed ----
 
@@ -375,7 +378,7 @@ class Zygote:
                 "busy_ms": busy_ms, "busy": busy, "threads": CONFIG["threads"],
                 "restarts": max(worker.restarts, 0),
                 "memory": worker.memory >> 16 << 16, "started": worker.started_wall_ms,
-                "ready_ms": round(worker.ready_ms, 1)}
+                "ready_us": int(worker.ready_ms * 1000)}
 
     def trouble(self):
         """What a person must know, or ''."""
