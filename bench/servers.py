@@ -1,8 +1,10 @@
 """The servers that are measured, each with the settings its makers recommend for speed. What is set
 here is what RESULTS.md says about a peer: keep `about` true."""
+import json
 import os
 import re
 import socket
+import subprocess
 import time
 
 import measure
@@ -249,9 +251,10 @@ def trilith_app(folder, app, about, log=False, **more):
 class Loop(Server):
     """The same interpreter calls the application in a loop: no server at all."""
 
-    def __init__(self, folder, module):
+    def __init__(self, folder, module, root=None, environment=None):
         super().__init__("in-process loop", folder)
-        self.module = module
+        self.module, self.root = module, root or folder
+        self.environment = {**os.environ, **(environment or {})}
         self.about = "/usr/bin/python3 calls app(environ, start_response) with a copy of one " \
                      "environ, joins the body, calls close()"
 
@@ -260,12 +263,10 @@ class Loop(Server):
         return 200, bytes.fromhex(done["body"])
 
     def run(self, seconds):
-        import json
-        import subprocess
         done = subprocess.run(
             ["taskset", "-c", measure.SERVER_CORE, PYTHON, os.path.join(TOP, "bench/loop.py"),
-             self.module, str(seconds)], cwd=self.folder, capture_output=True, text=True,
-            check=True)
+             self.module, str(seconds)], cwd=self.root, env=self.environment,
+            capture_output=True, text=True, check=True)
         return json.loads(done.stdout)
 
     def measure(self, seconds):

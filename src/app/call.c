@@ -14,6 +14,7 @@
 enum {
     PATIENCE_MS = 20, /* a quick client has taken 256 KiB by then */
     WORK_SHARE = 8,   /* of a request in the mean time of work */
+    WORK_STEP_US = 50,
 };
 
 static const struct http_exchange_events no_events;
@@ -34,6 +35,13 @@ static void note_waited(struct call *call)
     board_time(bridge->series, APP_WAIT, wait_us);
     http_exchange_note(call->exchange, text_of(bridge->names[bridge->segment.worker_count]),
                        wait_us, 0);
+}
+
+/* A single long one may only have waited for the processor: it counts little. */
+static void note_work(struct bridge *bridge, int64_t work_us)
+{
+    int64_t most_us = 2 * bridge->work_us + WORK_STEP_US;
+    bridge->work_us += ((work_us < most_us ? work_us : most_us) - bridge->work_us) / WORK_SHARE;
 }
 
 /* Times come from the worker and are only believed as far as they make sense. */
@@ -64,7 +72,7 @@ void call_note(struct call *call)
     metrics_add(&bridge->metrics->app_work_us, work_us);
     board_time(bridge->series, APP_WAIT, wait_us);
     board_time(bridge->series, APP_WORK, work_us);
-    bridge->work_us += (work_us - bridge->work_us) / WORK_SHARE;
+    note_work(bridge, work_us);
     http_exchange_note(call->exchange, text_of(bridge->names[worker]), wait_us, work_us);
 }
 
