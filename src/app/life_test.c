@@ -219,6 +219,7 @@ TEST(app_worker_goes_on_when_its_follower_cannot_start)
     if (CHECK(app_fixture_start(&fixture, &options) == MESSAGE_READY, "%s", fixture.message)) {
         FREE char *before = app_fixture_get(&fixture, "/pid");
         FREE char *marked = app_fixture_get(&fixture, "/marks");
+        CHECK(strcmp(body_of(marked), "marked") == 0, "%s", marked);
         for (int i = 0; i < 30; i++) {
             FREE char *answer = app_fixture_get(&fixture, "/pid");
             CHECK(strcmp(body_of(answer), body_of(before)) == 0, "the same serves on: %s", answer);

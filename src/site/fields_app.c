@@ -257,8 +257,10 @@ static const struct field app_rows[] = {
       .min = 0,
       .max = 1LL << 40,
       .example = "300 MiB",
-      .help = "A worker that needs more is replaced after its request; the new one is there before "
-              "it goes. php: its `memory_limit`. 0: any." },
+      .help =
+          "A worker whose part of the memory (PSS) is larger is replaced after its request; the "
+          "new one is there before it goes. One that needs twice as much inside a request is "
+          "killed. php: its `memory_limit`. 0: any." },
     { .name = "warm",
       .kind = FIELD_OWN,
       .read = read_warm,
