@@ -65,6 +65,7 @@ int bridge_take(struct bridge *bridge, struct call *call)
 
 static void put_back(struct bridge *bridge, int place)
 {
+    knock_trim(bridge, place);
     bridge->places[place].is_used = false;
     bridge->places[place].next_free = bridge->first_free;
     bridge->first_free = place;

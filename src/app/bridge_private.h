@@ -146,5 +146,7 @@ void knock_for(struct bridge *bridge, size_t queued);
 void knock_worker(struct bridge *bridge, size_t index);
 /* Has the ASGI worker that runs the request in this place look at it; nothing for WSGI. */
 void knock_place(struct bridge *bridge, int place);
+/* Nobody uses this place: the memory that a large answer or a WebSocket took in it goes back. */
+void knock_trim(struct bridge *bridge, int place);
 
 #endif

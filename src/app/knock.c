@@ -9,6 +9,10 @@
 #include "core/memory.h"
 #include "core/sys.h"
 
+#include <sys/mman.h>
+
+enum { KEPT_BYTES = 64 * 1024, PAGE_BYTES = 4096 };
+
 void knock_setup(struct bridge *bridge, const struct generation *generation)
 {
     if (bridge->app->kind != APP_ASGI)
@@ -44,6 +48,26 @@ void knock_place(struct bridge *bridge, int place)
         return;
     atomic_store(&bridge_slot(bridge, place)->notice, 1);
     knock_worker(bridge, index);
+}
+
+/* Whole pages of [from + KEPT_BYTES, from + bytes). */
+static void trim(uint8_t *from, size_t bytes)
+{
+    uintptr_t start = ((uintptr_t)from + KEPT_BYTES + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+    uintptr_t end = ((uintptr_t)from + bytes) / PAGE_BYTES * PAGE_BYTES;
+    if (end > start)
+        (void)!madvise((void *)start, end - start, MADV_REMOVE); /* else it is there next time */
+}
+
+void knock_trim(struct bridge *bridge, int place)
+{
+    struct segment_slot *slot = bridge_slot(bridge, place);
+    if (bridge->knocks == NULL) /* WSGI has a slot or two per worker */
+        return;
+    if (atomic_load(&slot->written) > KEPT_BYTES)
+        trim(slot->response, sizeof(slot->response));
+    if (atomic_load(&slot->in_written) > KEPT_BYTES)
+        trim(slot->request, sizeof(slot->request));
 }
 
 /* The listening worker with the least to do; worker_count when all are awake. */

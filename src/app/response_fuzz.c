@@ -46,7 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         const char *ring = (const char *)slot.response;
         if (piece.data < ring || piece.data + piece.len > ring + SEGMENT_RESPONSE_BYTES)
             abort();
-        if (item == RESPONSE_HEAD)
+        if (item == RESPONSE_HEAD || item == RESPONSE_ACCEPT)
             read_head(piece);
         response_took(&reader);
     }
