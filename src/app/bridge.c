@@ -107,21 +107,7 @@ static void send_file(struct bridge *bridge, int place)
     const struct http_body *body = http_body_collected(call->exchange);
     if (worker >= bridge->segment.worker_count || body == NULL || body->file < 0)
         return;
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control = { 0 };
-    struct iovec iov = { &ticket, sizeof(ticket) };
-    struct msghdr message = { .msg_iov = &iov,
-                              .msg_iovlen = 1,
-                              .msg_control = control.bytes,
-                              .msg_controllen = sizeof(control.bytes) };
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(header), &body->file, sizeof(int));
-    if (sendmsg(bridge->file_sockets[worker], &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+    if (sys_send_fd(bridge->file_sockets[worker], &ticket, sizeof(ticket), body->file))
         return;
     if (errno != EAGAIN)
         log_warn("app", "cannot pass a request body", STRING("reason", strerror(errno)));

@@ -5,40 +5,13 @@
  */
 #include "app/bridge_private.h"
 
-#include "core/log.h"
 #include "core/sys.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
 enum { PACKETS_AT_ONCE = 256 }; /* workers do not keep this process from its other work */
-
-/* One packet; -1 with *is_empty when there is none, -1 without it for one that makes no sense. */
-static int receive(const struct bridge *bridge, struct segment_ticket *packet, bool *is_empty)
-{
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control;
-    struct iovec iov = { packet, sizeof(*packet) };
-    struct msghdr message = { .msg_iov = &iov,
-                              .msg_iovlen = 1,
-                              .msg_control = control.bytes,
-                              /* not CMSG_SPACE: its padding has room for a second one */
-                              .msg_controllen = CMSG_LEN(sizeof(int)) };
-    ssize_t got = recvmsg(bridge->back_fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    *is_empty = got <= 0;
-    struct cmsghdr *header = got > 0 ? CMSG_FIRSTHDR(&message) : NULL;
-    int fd = -1;
-    if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
-        header->cmsg_len == CMSG_LEN(sizeof(int)))
-        memcpy(&fd, CMSG_DATA(header), sizeof(fd));
-    if (got != (ssize_t)sizeof(*packet) || (message.msg_flags & MSG_CTRUNC) != 0)
-        fd_close(&fd);
-    return fd;
-}
 
 static struct call *find_call(const struct bridge *bridge, const struct segment_ticket *packet)
 {
@@ -54,7 +27,7 @@ void handover_receive(struct bridge *bridge)
     for (int i = 0; i < PACKETS_AT_ONCE; i++) {
         struct segment_ticket packet;
         bool is_empty;
-        int fd = receive(bridge, &packet, &is_empty);
+        int fd = sys_receive_fd(bridge->back_fd, &packet, sizeof(packet), MSG_DONTWAIT, &is_empty);
         if (is_empty)
             return;
         struct call *call = fd >= 0 ? find_call(bridge, &packet) : NULL;

@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -199,4 +200,48 @@ enum err sys_set_nonblocking(int fd, bool nonblocking)
         return ERR_SYSTEM;
     flags = nonblocking ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
     return fcntl(fd, F_SETFL, flags) == 0 ? OK : ERR_SYSTEM;
+}
+
+/* ---- descriptors ---- */
+
+union control {
+    struct cmsghdr align;
+    char bytes[CMSG_SPACE(sizeof(int))];
+};
+
+bool sys_send_fd(int socket, const void *packet, size_t bytes, int fd)
+{
+    union control control = { 0 };
+    struct iovec iov = { (void *)packet, bytes };
+    struct msghdr message = { .msg_iov = &iov,
+                              .msg_iovlen = 1,
+                              .msg_control = control.bytes,
+                              .msg_controllen = sizeof(control.bytes) };
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(header), &fd, sizeof(fd));
+    return sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)bytes;
+}
+
+int sys_receive_fd(int socket, void *packet, size_t bytes, int flags, bool *is_empty)
+{
+    union control control;
+    struct iovec iov = { packet, bytes };
+    struct msghdr message = { .msg_iov = &iov,
+                              .msg_iovlen = 1,
+                              .msg_control = control.bytes,
+                              /* not CMSG_SPACE: its padding has room for a second one */
+                              .msg_controllen = CMSG_LEN(sizeof(int)) };
+    ssize_t got = recvmsg(socket, &message, flags | MSG_CMSG_CLOEXEC);
+    *is_empty = got <= 0;
+    struct cmsghdr *header = got > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+    int fd = -1;
+    if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
+        header->cmsg_len == CMSG_LEN(sizeof(int)))
+        memcpy(&fd, CMSG_DATA(header), sizeof(fd));
+    if (got != (ssize_t)bytes || (message.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) != 0)
+        fd_close(&fd);
+    return fd;
 }

@@ -47,6 +47,15 @@ void sys_random_hex(char *out, size_t size, size_t bytes);
 
 MUST_CHECK enum err sys_set_nonblocking(int fd, bool nonblocking);
 
+/* One packet with a descriptor over a Unix socket, without waiting. False with errno: not sent. */
+bool sys_send_fd(int socket, const void *packet, size_t bytes, int fd);
+
+/* Receives one packet of exactly these bytes with exactly one descriptor, which is the result
+ * (close-on-exec; the caller's) and >= 0. What else came is dropped, its descriptors are closed,
+ * and the result is -1: with *is_empty nothing was there (the end, an error, or in time). flags as
+ * in recvmsg(2). */
+int sys_receive_fd(int socket, void *packet, size_t bytes, int flags, bool *is_empty);
+
 /* Test hook: after `countdown` more calls of the named wrapper ("read", "write", "pread",
  * "pwrite"), calls fail once with `error` (0: the call moves one byte only). */
 void sys_fault_set(const char *call, int countdown, int error);

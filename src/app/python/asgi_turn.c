@@ -221,23 +221,10 @@ PyObject *asgi_module_knocked(PyObject *module, PyObject *nothing)
 PyObject *asgi_module_file(PyObject *module, PyObject *nothing)
 {
     uint64_t ticket = 0;
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control;
-    struct iovec iov = { &ticket, sizeof(ticket) };
-    struct msghdr message = { .msg_iov = &iov,
-                              .msg_iovlen = 1,
-                              .msg_control = control.bytes,
-                              .msg_controllen = sizeof(control.bytes) };
-    if (recvmsg(worker.file_socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) !=
-        (ssize_t)sizeof(ticket))
+    bool is_empty;
+    int fd = sys_receive_fd(worker.file_socket, &ticket, sizeof(ticket), MSG_DONTWAIT, &is_empty);
+    if (fd < 0)
         Py_RETURN_NONE;
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    if (header == NULL || header->cmsg_type != SCM_RIGHTS)
-        Py_RETURN_NONE;
-    int fd;
-    memcpy(&fd, CMSG_DATA(header), sizeof(fd));
     list_each (at, &asgi.active) {
         struct asgi_request *request = list_entry(at, struct asgi_request, link);
         if (request->slot == NULL || request->ticket != ticket || request->file >= 0)

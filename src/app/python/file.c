@@ -7,10 +7,7 @@
 
 #include "core/sys.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 
 enum {
@@ -216,23 +213,7 @@ static bool send_descriptor(const struct answer *answer, int fd)
     size_t edge = answer->number / worker.segment.slots_per_edge;
     struct segment_ticket packet = { .ticket = segment_slot_ticket(&worker.segment, answer->number),
                                      .slot = answer->number };
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control = { 0 };
-    struct iovec iov = { &packet, sizeof(packet) };
-    struct msghdr message = { .msg_iov = &iov,
-                              .msg_iovlen = 1,
-                              .msg_control = control.bytes,
-                              .msg_controllen = sizeof(control.bytes) };
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(header), &fd, sizeof(fd));
-    return edge < worker.back_count &&
-           sendmsg(worker.backs[edge], &message, MSG_DONTWAIT | MSG_NOSIGNAL) ==
-               (ssize_t)sizeof(packet);
+    return edge < worker.back_count && sys_send_fd(worker.backs[edge], &packet, sizeof(packet), fd);
 }
 
 /* A short file, or a short part of one: 1 when it is sent, 0 when it could not be read. */

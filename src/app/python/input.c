@@ -96,24 +96,10 @@ int input_setup(void)
 /* One packet: the ticket of a request and the descriptor of its body. -1: none came in time. */
 static int receive_packet(uint64_t *ticket, int64_t timeout_ms)
 {
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control;
-    struct iovec iov = { ticket, sizeof(*ticket) };
-    struct msghdr message = { .msg_iov = &iov,
-                              .msg_iovlen = 1,
-                              .msg_control = control.bytes,
-                              .msg_controllen = sizeof(control.bytes) };
+    bool is_empty;
     struct timeval timeout = { .tv_sec = timeout_ms / 1000 };
     setsockopt(worker.file_socket, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
-    if (recvmsg(worker.file_socket, &message, MSG_CMSG_CLOEXEC) != (ssize_t)sizeof(*ticket))
-        return -1;
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    int fd = -1;
-    if (header != NULL && header->cmsg_type == SCM_RIGHTS)
-        memcpy(&fd, CMSG_DATA(header), sizeof(fd));
-    return fd;
+    return sys_receive_fd(worker.file_socket, ticket, sizeof(*ticket), 0, &is_empty);
 }
 
 /* Gives the descriptor to the lane that waits for it, if any does. */
