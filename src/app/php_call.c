@@ -17,6 +17,7 @@ enum {
     OUT_BYTES = 128 * 1024,  /* sent at once */
     LINE_BYTES = 4096,       /* of what a script says to the log */
     DOUBT_MS = 50,
+    DOUBT_MORE_MS = 5, /* for an answer that is here but was not looked at yet */
     LINES_LIMIT = 100, /* per request */
 };
 
@@ -281,6 +282,11 @@ static void on_doubt(struct loop_timer *timer)
     struct php_call *call = list_entry(timer, struct php_call, doubt);
     if (call->connection == NULL || !php_connection_is_unread(call->connection))
         return;
+    if (!call->is_doubted) {
+        call->is_doubted = true;
+        loop_timer_start(call->pool->loop, timer, DOUBT_MORE_MS);
+        return;
+    }
     php_pool_be_careful(call->pool);
     if (may_retry(call))
         retry(call, PHP_ABANDON);
@@ -304,6 +310,7 @@ void php_call_received(struct php_call *call, struct text data, enum err err)
         return;
     }
     call->has_bytes = true;
+    loop_timer_stop(pool->loop, &call->doubt);
     if (!take_input(call, data))
         return;
     /* an answer that goes on is not late; without progress it is */
@@ -387,6 +394,7 @@ void php_call_begin(struct php_call *call, struct php_connection *connection, bo
     }
     php_connection_send(connection);
     stream_receive(connection->stream, 0);
+    call->is_doubted = false;
     if (is_kept && call->is_hasty)
         loop_timer_start(pool->loop, &call->doubt, DOUBT_MS);
 }

@@ -207,10 +207,15 @@ static struct php_connection *open_connection(struct php_pool *pool)
 
 /* ---- idle ones ---- */
 
-bool php_connection_is_unread(const struct php_connection *connection)
+static bool is_unread(int fd)
 {
     int unread = 0;
-    return ioctl(connection->fd, SIOCOUTQ, &unread) == 0 && unread > 0;
+    return ioctl(fd, SIOCOUTQ, &unread) == 0 && unread > 0;
+}
+
+bool php_connection_is_unread(const struct php_connection *connection)
+{
+    return is_unread(connection->fd);
 }
 
 void php_pool_be_careful(struct php_pool *pool)
@@ -407,7 +412,8 @@ static void become_idle(struct php_connection *connection)
         serve(pool);
 }
 
-/* The child goes on until it writes or ends; its socket, without a reader, tells which. */
+/* The child goes on until it writes, which fails now, or ends. Its socket tells when: the child has
+ * closed it, or looks there for the next request. */
 static void enter_limbo(struct php_connection *connection)
 {
     struct php_pool *pool = connection->pool;
@@ -456,7 +462,7 @@ static void look_at_limbo(struct php_pool *pool)
         struct limbo *limbo = list_entry(at, struct limbo, link);
         struct pollfd state = { .fd = limbo->fd };
         bool is_gone = poll(&state, 1, 0) > 0 && (state.revents & POLLHUP) != 0;
-        if (is_gone || loop_now_ms(pool->loop) >= limbo->until_ms)
+        if (is_gone || !is_unread(limbo->fd) || loop_now_ms(pool->loop) >= limbo->until_ms)
             limbo_end(pool, limbo);
     }
 }

@@ -185,6 +185,7 @@ struct php_call {
     bool is_repeatable; /* idempotent and without a body */
     bool is_kept;       /* the connection served others before */
     bool is_hasty;      /* its child was not seen to have come back from them */
+    bool is_doubted;
     bool is_retried;
     bool has_sent_all; /* of the request */
     bool is_cut;       /* it does not take the body; its answer is awaited */

@@ -133,7 +133,7 @@ def test_no_edge_starves_another(site):
     that the other one needs."""
     with load.Load(site.port, clients=50, path="/hello.php", timeout=5) as running:
         time.sleep(2)
-    assert running.result.failed == 0, running.result
+    assert running.result.failed == 0, complaints(site, running.result)
     assert running.result.succeeded > 500, running.result
     assert running.result.longest_gap() < 1, running.result
     worst = 0
@@ -159,7 +159,7 @@ def test_work_after_the_answer_delays_nobody(site):
             time.sleep(0.1)
             assert site.get("/later.php").body == b"done"
             time.sleep(1.6)
-    assert running.result.failed == 0, running.result
+    assert running.result.failed == 0, complaints(site, running.result)
     assert running.result.longest_gap() < 1, running.result
 
 
@@ -187,7 +187,7 @@ def test_a_dying_child_costs_its_request_only(site):
             time.sleep(0.3)
             os.kill(int(site.get("/pid.php").body), signal.SIGKILL)
         time.sleep(0.5)
-    assert running.result.failed <= 8, running.result
+    assert running.result.failed <= 4, complaints(site, running.result)
     assert running.result.succeeded > 100
 
 
@@ -197,9 +197,15 @@ def test_a_dying_master_is_replaced(site):
         time.sleep(0.5)
         os.kill(pid, signal.SIGKILL)
         time.sleep(1.5)
-    assert running.result.failed == 0, running.result
+    assert running.result.failed == 0, complaints(site, running.result)
     harness.wait_for(lambda: pid not in find_pids(site.status()), 10)
     assert site.status()["generation"] == 1
+
+
+def complaints(site, result):
+    """What the log says about the failures of a load."""
+    lines = [line for line in site.all_logs().splitlines() if " warn " in line or " error " in line]
+    return "\n".join([str(result)[-300:], str(result.why()), *lines[-40:]])
 
 
 def find_pids(status):
@@ -239,6 +245,14 @@ def test_streams_and_slow_clients(site):
     for client in slow:
         client.socket.close()
     assert site.get("/hello.php", timeout=5).body == b"hello"
+    for _ in range(20):  # gone while the script works, or just when it has ended
+        with site.raw() as client:
+            client.send("GET /slow.php?20 HTTP/1.1\r\nHost: x\r\n\r\n")
+            time.sleep(0.02)
+    for _ in range(6):
+        begun = time.monotonic()
+        assert site.get("/hello.php", timeout=5).body == b"hello"
+        assert time.monotonic() - begun < 1
 
 
 @pytest.mark.parametrize("text, wanted", [
