@@ -31,7 +31,7 @@ static struct text field_at(struct text line, int index)
     return field;
 }
 
-static bool is_of_session(const char *pid, pid_t session)
+bool command_process_field(const char *pid, enum process_field field, pid_t *out)
 {
     char path[64], data[512];
     uint64_t number;
@@ -39,10 +39,18 @@ static bool is_of_session(const char *pid, pid_t session)
     AUTO(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t len = fd >= 0 ? sys_read(fd, data, sizeof(data) - 1) : 0;
     data[len > 0 ? len : 0] = '\0';
-    const char *behind_name = strrchr(data, ')');
-    return behind_name != NULL && /* ") state parent group session" */
-           text_to_uint(field_at(text_of(behind_name), 4), INT32_MAX, &number) &&
-           (pid_t)number == session;
+    const char *behind_name = strrchr(data, ')'); /* the name may hold anything */
+    if (behind_name == NULL ||
+        !text_to_uint(field_at(text_of(behind_name), (int)field), INT32_MAX, &number))
+        return false;
+    *out = (pid_t)number;
+    return true;
+}
+
+static bool is_of_session(const char *pid, pid_t session)
+{
+    pid_t found;
+    return command_process_field(pid, PROCESS_SESSION, &found) && found == session;
 }
 
 static void add_sockets(struct sockets *sockets, const char *pid)

@@ -93,6 +93,10 @@ void command_notify_parse(struct text data, struct command_notice *notice);
 
 /* ---- command_listen.c ---- */
 
+/* A number that /proc has about a process (its pid as there); false when it is gone. */
+enum process_field { PROCESS_PARENT = 2, PROCESS_SESSION = 4 };
+bool command_process_field(const char *pid, enum process_field field, pid_t *out);
+
 /* Writes where the children of this process listen: "127.0.0.1:3000, [::]:3001"; empty: nowhere. */
 void command_listeners(char *out, size_t size);
 

@@ -124,22 +124,6 @@ void command_program_signal(const struct program *program, int number)
         kill(-program->pid, number);
 }
 
-/* The parent of a process, -1 when it is gone. */
-static pid_t parent_of(const char *pid)
-{
-    char path[64], data[512];
-    uint64_t parent;
-    snprintf(path, sizeof(path), "/proc/%.20s/stat", pid);
-    AUTO(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t len = fd >= 0 ? sys_read(fd, data, sizeof(data) - 1) : 0;
-    data[len > 0 ? len : 0] = '\0';
-    const char *behind_name = strrchr(data, ')');
-    if (behind_name == NULL || strlen(behind_name) < 4)
-        return -1;
-    struct text rest = text_of(behind_name + 4); /* ") S " */
-    return text_to_uint(text_next(&rest, ' '), INT32_MAX, &parent) ? (pid_t)parent : -1;
-}
-
 void command_program_kill(const struct program *program)
 {
     pid_t own = getpid();
@@ -148,8 +132,9 @@ void command_program_kill(const struct program *program)
     struct dirent *entry;
     while (processes != NULL && (entry = readdir(processes)) != NULL) {
         uint64_t pid;
+        pid_t parent;
         if (text_to_uint(text_of(entry->d_name), INT32_MAX, &pid) &&
-            parent_of(entry->d_name) == own)
+            command_process_field(entry->d_name, PROCESS_PARENT, &parent) && parent == own)
             kill((pid_t)pid, SIGKILL);
     }
     if (processes != NULL)
