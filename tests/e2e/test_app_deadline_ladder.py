@@ -233,7 +233,7 @@ def test_applications_may_start_processes_and_threads(site, path, want):
 THREADS = """
 site: www.threads.com
 listen: { http: HTTP_PORT, dns: DNS_PORT }
-app: { wsgi: "nasty:app", root: app, workers: 2, threads: 8, request-timeout: 1s, grace: 500ms }
+app: { wsgi: "nasty:app", root: app, workers: 2, threads: 8, request-timeout: 1s, grace: 2s }
 web: { workers: 1 }
 """
 
@@ -312,10 +312,11 @@ def test_a_killed_worker_gives_its_other_requests_to_another(threaded):
     time.sleep(0.2)
     with Others(threaded, "/wait?0.01") as others:
         hang.join()
-        harness.wait_for(lambda: "is killed: GET /c_hang" in threaded.output, 5, "the kill")
+        harness.wait_for(lambda: "is killed: GET /c_hang" in threaded.output, 15, "the kill")
         time.sleep(0.5)
     assert not others.failures, others.failures
-    harness.wait_for(lambda: len({w["pid"] for w in _workers(threaded)} & first) == 1, 5, "a new one")
+    harness.wait_for(lambda: len({w["pid"] for w in _workers(threaded)} - first) > 0, 15,
+                     "a new one")
 
 
 def _workers(site):
