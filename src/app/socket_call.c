@@ -170,6 +170,29 @@ static void ask(struct socket *socket)
     http_body_read(socket->call->exchange);
 }
 
+/* The client has said all it wanted, or what nobody may say. */
+static void answer_close(struct socket *socket, uint16_t code)
+{
+    if (!socket->is_closing)
+        send_close(socket, code, T(""));
+    end(socket->call, code);
+}
+
+/* While we wait for the client's close: messages are dropped. */
+static void read_until_close(struct socket *socket, struct text *input)
+{
+    char space[4096];
+    struct websocket_piece piece;
+    enum websocket_event event;
+    do {
+        event = websocket_read(&socket->reader, input, space, sizeof(space), &piece);
+        if (event == WEBSOCKET_CLOSE || event == WEBSOCKET_BAD) {
+            answer_close(socket, WEBSOCKET_CODE_NORMAL);
+            return;
+        }
+    } while (event != WEBSOCKET_MORE);
+}
+
 /* Our side is closed; the client may answer. The worker is done with it. */
 static void begin_close(struct socket *socket, uint16_t code, struct text reason)
 {
@@ -178,7 +201,11 @@ static void begin_close(struct socket *socket, uint16_t code, struct text reason
     tell_worker(call, code);
     call_leave(call);
     socket->is_closing = true;
-    bool was_stopped = socket->unread.len > 0;
+    struct text rest = buffer_text(&socket->unread);
+    bool was_stopped = rest.len > 0;
+    read_until_close(socket, &rest); /* frames must not be cut, though nobody wants them */
+    if (!socket->is_open)
+        return;
     buffer_clear(&socket->unread);
     loop_timer_start(call->bridge->loop, &socket->beat, CLOSE_MS);
     if (socket->is_ended)
@@ -271,29 +298,6 @@ static void put_record(struct socket *socket, struct segment_slot *slot, size_t 
     memcpy(slot->request + at, &record, sizeof(record));
     socket->written += sizeof(record) + (piece->data.len + 7) / 8 * 8;
     atomic_store(&slot->in_written, socket->written);
-}
-
-/* The client has said all it wanted, or what nobody may say. */
-static void answer_close(struct socket *socket, uint16_t code)
-{
-    if (!socket->is_closing)
-        send_close(socket, code, T(""));
-    end(socket->call, code);
-}
-
-/* While we wait for the client's close: messages are dropped. */
-static void read_until_close(struct socket *socket, struct text *input)
-{
-    char space[4096];
-    struct websocket_piece piece;
-    enum websocket_event event;
-    do {
-        event = websocket_read(&socket->reader, input, space, sizeof(space), &piece);
-        if (event == WEBSOCKET_CLOSE || event == WEBSOCKET_BAD) {
-            answer_close(socket, WEBSOCKET_CODE_NORMAL);
-            return;
-        }
-    } while (event != WEBSOCKET_MORE);
 }
 
 /* Frames of the client, as far as there is room for what they bring. The socket may be over

@@ -84,6 +84,12 @@ async def counts(scope, receive, send):
 async def hangs(scope, receive, send):
     await asyncio.sleep(60)
 
+async def leaves(scope, receive, send):
+    """Closes while the client still sends and nobody reads."""
+    await send({"type": "websocket.accept"})
+    await asyncio.sleep(0.4)
+    await send({"type": "websocket.close", "code": 4002})
+
 async def dies(scope, receive, send):
     await send({"type": "websocket.accept"})
     os.kill(os.getpid(), 9)
@@ -294,6 +300,16 @@ def test_frames_byte_by_byte(site):
         client.send(frame(0x88, b"\x0f\xa1bye"))
         assert client.receive_all().endswith(b"\x88\x02\x0f\xa1")
     wait_for_sign(site, "disconnect", "4001")
+
+
+def test_close_while_the_client_is_stopped(site):
+    block = frame(0x82, bytes(90_000))
+    with opened(site, "/leaves") as client:
+        for _ in range(6):  # more than the ring to the worker holds
+            client.send(block)
+        client.receive_until(lambda data: data == b"\x88\x02\x0f\xa2")
+        client.send(frame(0x88, b"\x0f\xa2"))
+        assert client.receive_all() == b"\x88\x02\x0f\xa2"
 
 
 def test_client_that_vanishes(site):
