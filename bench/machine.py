@@ -51,7 +51,7 @@ def describe():
         "processor": processor(), "cores": os.cpu_count(),
         "kernel": f"{platform.system()} {platform.release()}",
         "commit": commit + (" with changes" if changed else ""), "build": build_type(),
-        "load": os.getloadavg(),
+        "load": os.getloadavg(), "nice": os.nice(0),
         "versions": {
             "Trilith": first_line(servers.TRILITH, "version"),
             "nginx": first_line(servers.NGINX, "-v", pattern=r"nginx/(\S+)"),

@@ -69,8 +69,10 @@ def section(result):
         lines += [result["note"], ""]
     for reason in result["unavailable"]:
         lines += ["Not measured: " + reason.replace("\n", " ")[:300], ""]
-    busy = f" **The machine was busy: load {at['load'][0]:.1f} at the end.**" \
+    busy = f" **The machine was busy with other work: load {at['load'][0]:.1f} at the end.**" \
         if at["load"][0] > BUSY_LOAD + 2 else ""
+    if at.get("nice"):
+        busy += f" Servers and load ran at nice {at['nice']}."
     lines += [f"{at['date']}, commit {at['commit']}, {result['rounds']} rounds of "
               f"{result['seconds']} s, CPU from {result['source']}: `make bench-{result['group']}`."
               + busy, "", "<details><summary>Settings and commands</summary>", ""]
