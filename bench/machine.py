@@ -53,7 +53,7 @@ def describe():
         "commit": commit + (" with changes" if changed else ""), "build": build_type(),
         "load": os.getloadavg(), "nice": os.nice(0),
         "versions": {
-            "Trilith": first_line(servers.TRILITH, "version"),
+            "Trilith": first_line(servers.TRILITH, "version", pattern=r"trilith (\S+)"),
             "nginx": first_line(servers.NGINX, "-v", pattern=r"nginx/(\S+)"),
             "gunicorn": package("gunicorn"), "uwsgi": package("uwsgi-core"),
             "uvicorn": package("python3-uvicorn"), "uvloop": package("python3-uvloop"),

@@ -80,6 +80,7 @@ def judge(target, rows):
 
 def run_case(case, folder, rounds, seconds):
     running, _ = cases.start(case, folder)
+    source = running[0].tree.source if running else ""
     measured = {server.name: [] for server in running}
     try:
         wrong = same_answers(case, running)
@@ -100,7 +101,7 @@ def run_case(case, folder, rounds, seconds):
     return {"name": case.name, "group": case.group, "title": case.title, "note": case.note,
             "rows": list(rows.values()), "targets": [one for one in judged if one],
             "unavailable": case.unavailable, "rounds": rounds, "seconds": seconds,
-            "source": running[0].tree.source if running else "", "machine": machine.describe()}
+            "source": source, "machine": machine.describe()}
 
 
 def show(result):
