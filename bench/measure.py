@@ -2,6 +2,7 @@
 
 The CPU time of a tree comes from a control group (v2), which also counts children that died; where
 no group can be made, it is added up from /proc (a parent's share of its dead children with it)."""
+import atexit
 import http.client
 import os
 import re
@@ -68,6 +69,7 @@ class Tree:
 
     def __init__(self):
         self.processes, self.group = [], None
+        atexit.register(self.close)  # whatever goes wrong, nothing is left running
         folder = cgroup_folder()
         if folder:
             Tree.count += 1
