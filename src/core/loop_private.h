@@ -60,6 +60,7 @@ struct loop_op {
     int64_t file_offset;
     int64_t left;
     int64_t sent;
+    int share; /* of what the kernel may hold of files, bytes */
 };
 
 /* A result of a receive that nobody had asked for yet. */
@@ -111,6 +112,7 @@ struct loop {
     struct loop_socket **queue_end;
     struct loop_op *ops; /* unused ones */
     size_t op_count;     /* of unused ones */
+    size_t file_count;   /* of sockets that send a file */
 };
 
 extern const struct loop_driver loop_epoll_driver;

@@ -13,6 +13,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <sys/sendfile.h>
 
 /* Connections taken in one go, so that a burst does not starve the others nor, with several
@@ -22,8 +23,12 @@
 /* How long accepting pauses when descriptors ran out. */
 #define ACCEPT_PAUSE_MS 100
 
-/* Bytes of a file per pass: a fast reader of a large file shares the loop with the others. */
-#define FILE_BATCH (256 * 1024)
+/* Bytes of files that may lie in the kernel for slow readers, all sockets of a loop together; each
+ * of them has an equal share: much when there are few, which saves wake-ups, little when there are
+ * many, so that a thousand slow readers hold neither megabytes each nor the loop. */
+#define FILE_TOTAL (32 * 1024 * 1024)
+#define FILE_SHARE_MOST (1024 * 1024)
+#define FILE_SHARE_LEAST (128 * 1024)
 
 /* Unused operations kept for the next sends. */
 #define OP_POOL_LIMIT 256
@@ -214,11 +219,40 @@ static void run_connect(struct loop_socket *socket)
 
 /* ---- files ---- */
 
+/* How much of what the kernel was given may be unsent before it asks for no more. Fails for what is
+ * not TCP, where nothing grows. */
+static void set_share(const struct loop_socket *socket, int bytes)
+{
+    (void)!setsockopt(socket->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof(bytes));
+}
+
+static void begin_file(struct loop_socket *socket)
+{
+    struct loop *loop = socket->loop;
+    struct loop_op *op = socket->op;
+    size_t share = FILE_TOTAL / ++loop->file_count;
+    op->share = FILE_SHARE_LEAST;
+    if (op->left <= FILE_SHARE_LEAST || share <= FILE_SHARE_LEAST)
+        return;
+    op->share = share < FILE_SHARE_MOST ? (int)share : FILE_SHARE_MOST;
+    set_share(socket, op->share);
+}
+
+static void end_file(struct loop_socket *socket)
+{
+    if (!(socket->wanted & WANT_FILE))
+        return;
+    unwant(socket, WANT_FILE);
+    socket->loop->file_count--;
+    if (socket->op->share > FILE_SHARE_LEAST && !(socket->wanted & IS_CLOSING))
+        set_share(socket, FILE_SHARE_LEAST); /* as it was, for what comes next */
+}
+
 static void run_file(struct loop_socket *socket)
 {
     struct loop_op *op = socket->op;
     off_t offset = op->file_offset;
-    size_t len = op->left < FILE_BATCH ? (size_t)op->left : FILE_BATCH;
+    size_t len = op->left < op->share ? (size_t)op->left : (size_t)op->share;
     ssize_t done = len > 0 ? sendfile(socket->fd, op->file, &offset, len) : 0;
     if (done < 0 && errno == EINTR) {
         loop_queue(socket);
@@ -238,7 +272,7 @@ static void run_file(struct loop_socket *socket)
         return;
     }
     enum err err = done < 0 ? err_of_io(errno) : op->left > 0 ? ERR_CLOSED : OK;
-    unwant(socket, WANT_FILE);
+    end_file(socket);
     op_release(socket);
     socket->events->sent(socket, err);
 }
@@ -420,6 +454,7 @@ void loop_send_file(struct loop_socket *socket, int file, int64_t offset, int64_
     op->file = file;
     op->file_offset = offset;
     op->left = len;
+    begin_file(socket);
     ask(socket, WANT_FILE);
 }
 
@@ -437,6 +472,7 @@ void loop_socket_close(struct loop_socket *socket)
 {
     assert(!(socket->wanted & IS_CLOSING));
     stop_pause(socket);
+    end_file(socket);
     socket->wanted &= IS_QUEUED;
     socket->wanted |= IS_CLOSING;
     loop_queue(socket);
