@@ -220,7 +220,20 @@ int lab_down(const char *name, const struct lab_options *options)
 
 /* ---- inside a machine ---- */
 
-static int run_inside(int machine, char **command)
+static int wait_for(pid_t pid)
+{
+    int status;
+    while (pid > 0 && waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            pid = -1;
+    if (pid < 0) {
+        lab_complain("cannot start a process: %s", strerror(errno));
+        return LAB_FAILED;
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static int enter_and_run(int machine, char **command)
 {
     if (setns(machine, CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC) !=
         0) {
@@ -233,12 +246,17 @@ static int run_inside(int machine, char **command)
         lab_complain("cannot run '%s': %s", command[0], strerror(errno));
         _exit(errno == ENOENT ? 127 : 126);
     }
-    int status;
-    if (pid < 0 || waitpid(pid, &status, 0) != pid) {
-        lab_complain("cannot start a process: %s", strerror(errno));
-        return LAB_FAILED;
-    }
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    return wait_for(pid);
+}
+
+/* By a process in between: one whose children are in another pid namespace is not fit for more. */
+static int run_inside(int machine, char **command)
+{
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(enter_and_run(machine, command));
+    return wait_for(pid);
 }
 
 static int enter(const struct lab_options *options, char **command)

@@ -192,7 +192,8 @@ def test_much_both_ways_needs_no_memory(echo):
                 most = max(most, harness.private_kib(edge))
         sender.join()
     assert tail.endswith(f"end after {size}".encode()) and got == size + len(f"end after {size}")
-    assert max(most, harness.private_kib(edge)) - before < 8192  # the same for 16 MiB and 1 GiB
+    # the same for 16 MiB and 1 GiB; the sanitizer keeps what was freed for a while
+    assert max(most, harness.private_kib(edge)) - before < (24576 if harness.IS_SANITIZED else 8192)
 
 
 REFUSED = [
