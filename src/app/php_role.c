@@ -157,9 +157,24 @@ static enum err bind_socket(struct generation *generation, const struct site_app
     return OK;
 }
 
+/* "PREFIX.NAME.WHAT" of the generation before, for this one too. */
+static bool take_over(struct generation *generation, const struct site_app *app, const char *prefix,
+                      const char *what)
+{
+    int fd = generation_fd(generation->previous, "%s.%.*s.%s", prefix, FMT(app->name), what);
+    fd = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
+    if (fd >= 0)
+        generation_add_fd(generation, fd, "%s.%.*s.%s", prefix, FMT(app->name), what);
+    return fd >= 0;
+}
+
+/* In place of a lost one the socket stays the same: what waits in it would wait for ever. */
 static enum err add_socket(struct generation *generation, const struct site_app *app,
                            struct why *why)
 {
+    if (generation->is_replacement && generation->previous != NULL &&
+        take_over(generation, app, "php", "listen") && take_over(generation, app, "fpm", "socket"))
+        return OK;
     int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (listener >= 0)

@@ -203,7 +203,9 @@ static void start(struct master *master)
         return;
     }
     change_state(master, STARTING);
-    if (master->was_ready) /* the way to ask it is gone; it worked before with all that it has */
+    /* started again, or in place of a lost one, it worked before with all that it has; and to be
+     * asked it would have to come to the end of what waits for it */
+    if (master->was_ready || master->self->first->is_replacement)
         become_ready(master);
     else
         loop_timer_start(master->loop, &master->timer, master->app->start_ms);
@@ -462,6 +464,8 @@ static enum err begin_probe(struct master *master, struct why *why)
 {
     const struct generation *generation = master->self->first;
     int probe = generation_fd(generation, "php.%.*s.probe", FMT(master->app->name));
+    if (generation->is_replacement)
+        return OK;
     if (probe < 0 || sys_set_nonblocking(probe, true) != OK)
         return fail(why, ERR_MISSING, "the way to ask php-fpm is missing");
     for (size_t i = 0; i < generation->fd_count; i++)

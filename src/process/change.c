@@ -125,6 +125,7 @@ enum err change_begin(struct parent *parent, struct site *site, bool is_asked, s
     struct generation *next =
         generation_new(parent->last_number + 1, site, server, text_of(parent->folder.path),
                        parent->is_root, parent->serving);
+    next->is_replacement = !is_asked;
     err = prepare(parent, next, why);
     if (err != OK) {
         generation_free(next);

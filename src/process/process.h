@@ -87,6 +87,8 @@ struct generation {
     size_t fd_count;
     struct text state; /* state folder of this site, absolute */
     bool is_root;
+    bool is_replacement; /* made by itself, because a process of the serving one was lost: the site
+                          * is the same, and requests of the serving one may still wait */
     const struct generation *previous; /* in prepare(): the serving one, NULL at the first start */
 };
 

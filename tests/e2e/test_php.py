@@ -202,6 +202,19 @@ def test_a_dying_master_is_replaced(site):
     assert site.status()["generation"] == 1
 
 
+def test_what_waits_for_a_lost_supervisor_is_answered(site):
+    """With php-fpm dies the process that looks after it; kept connections always have a request."""
+    with load.Load(site.port, clients=8, path="/hello.php") as running:
+        for _ in range(2):
+            time.sleep(0.5)
+            generation = site.status()["generation"]
+            os.kill(site.find("app/")[0], signal.SIGKILL)
+            harness.wait_for(lambda: site.status()["generation"] > generation, 10)
+        time.sleep(0.5)
+    assert running.result.failed == 0, complaints(site, running.result)
+    assert running.result.longest_gap() < 3, complaints(site, running.result)
+
+
 def complaints(site, result):
     """What the log says about the failures of a load."""
     lines = [line for line in site.all_logs().splitlines() if " warn " in line or " error " in line]
