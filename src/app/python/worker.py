@@ -16,6 +16,7 @@ from trilith_app.preload import load_in_worker
 from trilith_app.protocol import probe
 
 
+SIGNAL_S = 0.05  # the first thread looks so often: a signal does not always end its wait
 OUR_SIGNALS = {signal.SIGTERM, signal.SIGUSR2}
 fork_mask = threading.local()
 
@@ -50,7 +51,8 @@ def serve(application):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        while thread.is_alive():
+            thread.join(SIGNAL_S)
 
 
 def serve_asgi(application, index, ready):
