@@ -95,6 +95,7 @@ struct call {
     bool is_waiting;
     bool is_repeatable;  /* idempotent and without a body */
     bool is_pooled;      /* the connection served others before */
+    bool was_pooled;     /* a kept connection broke under it, at most one does */
     bool is_chunked;     /* the request's body */
     bool wants_upgrade;  /* asks for a tunnel */
     bool is_tunnel;      /* and has it */

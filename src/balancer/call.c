@@ -157,12 +157,15 @@ static void begin_again(struct call *call)
 void balancer_call_broken(struct call *call, const char *reason)
 {
     bool may_repeat = call->is_pooled || call->upstream->is_group;
-    if (!may_repeat || !call->is_repeatable || call->has_bytes || call->repeats >= REPEATS) {
+    if (!may_repeat || !call->is_repeatable || call->has_bytes ||
+        call->repeats >= REPEATS + (call->was_pooled ? 1 : 0)) {
         balancer_call_fail(call, 502, reason);
         return;
     }
     if (!call->is_pooled) /* it took the request and broke off: it may be dying */
         balancer_target_failed(call->target);
+    /* the end of a kept connection says nothing of the request and uses up no repeat */
+    call->was_pooled = call->was_pooled || call->is_pooled;
     call->repeats++;
     call->tries = 0;
     begin_again(call);

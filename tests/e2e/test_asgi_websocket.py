@@ -7,10 +7,9 @@ import struct
 import time
 
 import pytest
+import websockets
 
 import harness
-
-websockets = pytest.importorskip("websockets", reason="apt-get install python3-websockets")
 
 SITE = """
 site: www.foobar.com

@@ -156,9 +156,7 @@ def test_the_only_instance_comes_back(workshop):
             os.kill(programs(site)[0], signal.SIGKILL)
             harness.wait_for(lambda: len(programs(site)) == 1, 10, "the instance")
         time.sleep(0.5)
-    # an answer that had begun cannot be asked for again: at most one for each client and kill
-    assert load.result.failed <= 4, str(load.result)
-    assert set(load.result.why()) <= {"ValueError: status 502"}, str(load.result)
+    assert load.result.failed == 0, str(load.result)
 
 
 def test_who_says_that_he_is_ready_is_believed(workshop):
