@@ -237,3 +237,17 @@ const struct site_app *site_app_find(const struct site *site, struct text name)
     }
     return NULL;
 }
+
+size_t site_on_count(const struct site *site, const struct site_on *on)
+{
+    return on->count > 0 ? on->count : site->server_count;
+}
+
+const struct site_pool *site_pool_find(const struct site *site, struct text name)
+{
+    for (size_t i = 0; i < site->pool_count; i++) {
+        if (text_equal(site->pools[i]->name, name))
+            return site->pools[i];
+    }
+    return NULL;
+}

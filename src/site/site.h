@@ -13,11 +13,7 @@
 #include "core/arena.h"
 #include "core/buffer.h"
 #include "core/error.h"
-
-struct site_place { /* where something stands in the file, both from 1; 0: not in the file */
-    int line;
-    int column;
-};
+#include "site/pool.h"
 
 struct site_server {
     struct text name;
@@ -25,21 +21,27 @@ struct site_server {
     struct site_place place;
 };
 
-/* A list of servers from `on:`; empty: every server (a site without `servers:` has one, "local").
- */
-struct site_on {
-    const struct site_server **servers;
-    size_t count;
-};
-
 struct site_listen {
     struct text address; /* "127.0.0.1" without servers:, or as given; empty (several servers and
                             not given): each server's own */
     int64_t http;        /* port; default 80 as root, else 8080 */
     int64_t dns;         /* port; default 53 as root, else 5300 */
+    int64_t inside;      /* port for other servers of the site: apps, and web beside a balancer */
+    int64_t control;     /* port of the channel between the servers of the site */
+    bool proxy_protocol; /* connections to http begin with a PROXY header */
 };
 
 enum site_action { ACTION_STATIC, ACTION_APP, ACTION_REDIRECT, ACTION_RESPOND, ACTION_UPSTREAM };
+
+enum site_rate_by { SITE_RATE_BY_CLIENT, SITE_RATE_BY_HEADER };
+
+struct site_rate {  /* of requests to one route */
+    int64_t count;  /* 0: no limit */
+    int64_t per_ms; /* 1000 or 60000 */
+    int64_t burst;  /* requests at once; default: count */
+    int64_t by;     /* enum site_rate_by */
+    struct text header;
+};
 
 struct site_header_rule {
     struct text name;
@@ -60,13 +62,16 @@ struct site_route {
     struct text folder; /* ACTION_STATIC: absolute path */
     struct text index;  /* "index.html" */
     bool listing;
-    bool symlinks;             /* follow links that stay inside the folder; default no */
-    struct text app;           /* ACTION_APP: name in site.apps */
-    struct text redirect;      /* target; keeps the rest of the path when it ends with '/' */
-    int64_t status;            /* of redirect (301 302 303 307 308) or respond */
-    struct text body;          /* of respond */
-    struct text type;          /* of respond */
-    struct text upstream;      /* "http://host:port" or "http://unix:/path" */
+    bool symlinks;                /* follow links that stay inside the folder; default no */
+    struct text app;              /* ACTION_APP: name in site.apps */
+    struct text redirect;         /* target; keeps the rest of the path when it ends with '/' */
+    int64_t status;               /* of redirect (301 302 303 307 308) or respond */
+    struct text body;             /* of respond */
+    struct text type;             /* of respond */
+    struct text upstream;         /* "http://host:port", "http://unix:/path", or a name of
+                                     site.upstreams */
+    const struct site_pool *pool; /* what upstream names; NULL: it is a URL */
+    struct site_rate rate;
     struct text cache_control; /* made from `cache: 1h` or as given; empty: none */
     bool compress;
     struct site_header_rule *headers; /* added to every answer of this route */
@@ -84,7 +89,10 @@ enum site_access_log { ACCESS_LOG_COMBINED, ACCESS_LOG_JSON, ACCESS_LOG_OFF };
 struct site_web {
     bool is_present;
     struct site_on on;
-    int64_t workers; /* edge processes; 0: one per core */
+    int64_t workers;              /* edge processes; 0: one per core */
+    struct site_network *trusted; /* whose X-Forwarded-For and PROXY headers are believed; the
+                                     site's balancers are among them */
+    size_t trusted_count;
     struct site_error_page *errors;
     size_t error_count;
     int64_t access_log; /* enum site_access_log */
@@ -154,16 +162,25 @@ struct site_app {
     struct text user;  /* runs as this user instead of its own uid; empty: own uid */
     struct site_variable *environment;
     size_t environment_count;
+    struct site_pool pool; /* "app/NAME": its servers, at listen.inside */
     struct site_place place;
 };
+
+enum site_reads { READS_PRIMARY, READS_REPLICA };
+
+enum site_replication { REPLICATION_ASYNC, REPLICATION_SEMI_SYNC };
 
 struct site_database {
     bool is_present;
     struct site_on on;
-    struct text name;    /* of the database; letters, digits, underscore */
-    int64_t port;        /* TCP on the server's address; 0 (default): Unix socket only */
-    int64_t memory;      /* bytes of buffer pool, default 128 MiB */
-    int64_t connections; /* max_connections, default 200 */
+    const struct site_server *primary; /* takes the writes, until a switchover; one of `on` */
+    int64_t reads;                     /* enum site_reads */
+    int64_t replication;               /* enum site_replication */
+    int64_t lag_ms;                    /* a replica that is further behind is not read from */
+    struct text name;                  /* of the database; letters, digits, underscore */
+    int64_t port;                      /* TCP on the server's address; 0: Unix socket only */
+    int64_t memory;                    /* bytes of buffer pool, default 128 MiB */
+    int64_t connections;               /* max_connections, default 200 */
     struct site_place place;
 };
 
@@ -199,7 +216,14 @@ struct site {
     size_t route_count;
     struct site_app *apps;
     size_t app_count;
+    struct site_balancer balancer;
     struct site_web web;
+    struct site_pool *upstreams;
+    size_t upstream_count;
+    struct site_tcp *tcp;
+    size_t tcp_count;
+    const struct site_pool **pools; /* all of the above, and those of apps that have a use */
+    size_t pool_count;
     struct site_database database;
     struct site_dns dns;
 };
@@ -234,6 +258,12 @@ const struct site_server *site_server_find(const struct site *site, struct text 
 bool site_is_on(const struct site *site, const struct site_on *on,
                 const struct site_server *server);
 const struct site_app *site_app_find(const struct site *site, struct text name);
+
+/* How many servers the list means: an empty one means all. */
+size_t site_on_count(const struct site *site, const struct site_on *on);
+
+/* By its name on the health board ("web", "upstream/api"), or NULL. */
+const struct site_pool *site_pool_find(const struct site *site, struct text name);
 
 /* JSON Schema (draft 2020-12) of the site file, and its reference page in Markdown. */
 void site_write_schema(struct buffer *out);
