@@ -15,6 +15,7 @@ _trilith_sites() { # the sites that have a state folder
 _trilith_options() {
     case $1 in
         check) echo --json --quiet ;;
+        init) echo --key --state --quiet ;;
         up) echo --background --state --quiet --json ;;
         run) echo --server --background --state --quiet --json ;;
         status) echo --state --json ;;
@@ -33,7 +34,7 @@ _trilith_options() {
 
 _trilith() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command= state= i
-    local commands="check up run status reload stop logs serve app proxy lab schema help version"
+    local commands="check init up run status reload stop logs serve app proxy lab schema help version"
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         [ "${COMP_WORDS[i]}" = --state ] && state=${COMP_WORDS[i + 1]}
@@ -56,7 +57,7 @@ _trilith() {
     esac
     case $command in
         help) mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$word") ;;
-        check | up | run)
+        check | init | up | run)
             mapfile -t COMPREPLY < <(compgen -f -X '!*.y?(a)ml' -- "$word"; compgen -d -- "$word")
             compopt -o filenames 2>/dev/null ;;
         status | reload | stop | logs)

@@ -23,6 +23,7 @@ enum option_id {
     OPTION_ROOT,
     OPTION_TO,
     OPTION_MARKDOWN,
+    OPTION_KEY,
 };
 
 #define BIT(option) (1u << (option))
@@ -30,7 +31,7 @@ enum option_id {
 /* Values of the options; the defaults are in command.c. */
 struct options {
     bool help, json, quiet, background, follow, access, markdown;
-    const char *state, *server, *listen, *root, *to;
+    const char *state, *server, *listen, *root, *to, *key;
     int64_t lines, workers;
 };
 
@@ -90,6 +91,7 @@ int command_help(const struct invocation *invocation);
 int command_version(const struct invocation *invocation);
 int command_check(const struct invocation *invocation);
 int command_schema(const struct invocation *invocation);
+int command_init(const struct invocation *invocation);
 int command_up(const struct invocation *invocation);
 int command_run(const struct invocation *invocation);
 int command_status(const struct invocation *invocation);

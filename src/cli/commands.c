@@ -15,6 +15,19 @@ const struct command commands[] = {
           "Nothing is started or changed.\n",
       .examples = "  trilith check examples/0-simple.yaml\n",
       .run = command_check },
+    { .name = "init",
+      .arguments = "SITE",
+      .least = 1,
+      .most = 1,
+      .options = BIT(OPTION_KEY) | BIT(OPTION_STATE) | BIT(OPTION_QUIET),
+      .summary = "Give this server the key of a site of several servers",
+      .details =
+          "The servers of a site prove themselves to each other by one key, from which all\n"
+          "passwords between them are made. Run this on one of them, then do what it says for\n"
+          "the others. A site of one server needs no init.\n",
+      .examples = "  trilith init site.yaml\n"
+                  "  ssh root@web-02 trilith init site.yaml --key - < site-key\n",
+      .run = command_init },
     { .name = "up",
       .arguments = "SITE",
       .least = 1,

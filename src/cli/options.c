@@ -38,6 +38,8 @@ const struct option option_rows[] = {
                       "Where requests go: http://HOST:PORT or http://unix:/path."),
     [OPTION_MARKDOWN] = ROW("--markdown", 0, NULL, OPTION_FLAG, markdown,
                             "Print the reference page instead (docs/reference/site.md)."),
+    [OPTION_KEY] = ROW("--key", 0, "FILE", OPTION_TEXT, key,
+                       "The key of another server of the site; -: standard input."),
 };
 const size_t option_row_count = COUNT(option_rows);
 

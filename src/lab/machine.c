@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "core/memory.h"
 #include "core/sys.h"
+#include "process/site_key.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -89,6 +90,26 @@ static enum err write_names(const struct machine_setup *setup, const struct mach
     return err == OK ? write_file(machine, "resolv.conf", buffer_text(&text), why) : err;
 }
 
+/* All servers get the lab's own key, as `trilith init` gives it to real ones. */
+static enum err write_key(const struct machine_setup *setup, const struct machine *machine,
+                          const char *state, struct why *why)
+{
+    char path[PATH_MAX];
+    struct site_key key;
+    snprintf(path, sizeof(path), "%s/secrets/site-key", setup->folder);
+    enum err err = site_key_read(path, &key, why);
+    if (err == ERR_NOT_FOUND) {
+        site_key_make(&key);
+        err = site_key_write(path, &key, why);
+    }
+    if (err == OK)
+        err = site_key_path(state, setup->plan->site->name, path, sizeof(path), why);
+    if (err == OK)
+        err = site_key_write(path, &key, why);
+    site_key_wipe(&key);
+    return err;
+}
+
 enum err machine_prepare(const struct machine_setup *setup, struct machine *machine,
                          struct why *why)
 {
@@ -99,6 +120,8 @@ enum err machine_prepare(const struct machine_setup *setup, struct machine *mach
     enum err err = sys_make_folder(state, 0755, (uid_t)-1, (gid_t)-1, why);
     if (err == OK)
         err = write_names(setup, machine, why);
+    if (err == OK && machine->node->server != NULL)
+        err = write_key(setup, machine, state, why);
     machine->cgroup[0] = '\0';
     if (err == OK && setup->cgroup[0] != '\0') {
         snprintf(machine->cgroup, sizeof(machine->cgroup), "%s/%s", setup->cgroup,
