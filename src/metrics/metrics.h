@@ -68,7 +68,8 @@ struct metrics_entry {
 extern const struct metrics_entry metrics_entries[];
 extern const uint32_t metrics_entry_count;
 
-/* the other half of this folder, which uses the above */
+/* the rest of this folder, which uses the above */
 #include "metrics/board.h"
+#include "metrics/health.h"
 
 #endif

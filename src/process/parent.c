@@ -236,6 +236,7 @@ static enum err open_parts(struct parent *parent, struct why *why)
     log_start(parent->log_pipe[1], "trilith", LOG_INFO);
     parent->metrics = counters_new();
     parent->board = board_new();
+    parent->health = health_new();
     parent->started_ms = loop_now_ms(parent->loop);
     change_init(parent);
     loop_task_init(&parent->sweep_task, sweep);
@@ -292,6 +293,7 @@ static void close_all(struct parent *parent)
     control_answer_stop(parent); /* now a new start would find the way free */
     counters_free(parent->metrics);
     board_free(parent->board);
+    health_free(parent->health);
     memory_free((void *)parent->roles);
 }
 

@@ -123,6 +123,7 @@ struct parent {
     struct loop_timer attach_timer;
     struct metrics_block *metrics;
     struct board *board;
+    struct health_board *health;
     struct log_tail *tails; /* SLOT_LIMIT + 1, the last one for the parent's own lines */
     uint8_t tail_users[SLOT_LIMIT];
     int tails_fd;

@@ -171,12 +171,13 @@ struct process {
     int log_fd;    /* its log pipe, which is also its stdout and stderr */
     int access_fd; /* edge: access log lines go here (non-blocking pipe); else -1 */
     int lifeline;  /* app: read end; its hang-up means: the parent is gone or done with you */
-    struct metrics *metrics;  /* this process' block */
-    struct board *board;      /* series by name, of all processes; NULL in some tests */
-    struct generation *first; /* the generation it was started with; owned by the process */
-    bool is_replay;           /* first is already serving (restart after a crash): no commit follows
-                                 READY, serve at once */
-    char notify_path[108];    /* where sd_notify messages of a foreign program go */
+    struct metrics *metrics;     /* this process' block */
+    struct board *board;         /* series by name, of all processes; NULL in some tests */
+    struct health_board *health; /* what is known of the backends; NULL in some tests */
+    struct generation *first;    /* the generation it was started with; owned by the process */
+    bool is_replay;        /* first is already serving (restart after a crash): no commit follows
+                              READY, serve at once */
+    char notify_path[108]; /* where sd_notify messages of a foreign program go */
 };
 
 /* Helpers for run(): send one message to the parent (blocking up to 1 s). */

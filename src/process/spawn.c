@@ -130,6 +130,7 @@ _Noreturn static void child_run(const struct birth *birth)
         .lifeline = birth->lifeline,
         .metrics = counters_of(slot->parent->metrics, slot->number),
         .board = slot->parent->board,
+        .health = slot->parent->health,
         .first = own,
         .is_replay = birth->is_replay,
     };
