@@ -478,12 +478,18 @@ static bool has_line(struct text request, const char *line)
 TEST_BOTH(balancer_writes_heads_anew)
 {
     static const char *const expected[] = {
-        "Host: www.foobar.com",    "X-Plain: passes",       "X-Forwarded-For: 127.0.0.1",
-        "X-Forwarded-Proto: http", "Cookie: a=b",           "X-Forwarded-Host: www.foobar.com",
-        "Via: 1.1 trilith",        "Accept-Encoding: gzip",
+        "Host: www.foobar.com",
+        "X-Plain: passes",
+        "X-Forwarded-For: 127.0.0.1",
+        "X-Forwarded-Proto: http",
+        "Cookie: a=b",
+        "X-Forwarded-Host: www.foobar.com",
+        "Via: 1.1 trilith",
+        "Accept-Encoding: gzip",
+        "Forwarded: for=127.0.0.1;host=\"www.foobar.com\";proto=http",
     };
-    static const char *const refused[] = { "X-Hop",       "Keep-Alive", "10.9.8.7", "TE:",
-                                           "Forwarded: ", "Proxy: ",    "Upgrade",  "Connection" };
+    static const char *const refused[] = { "X-Hop",   "Keep-Alive", "10.9.8.7",  "TE:",
+                                           "Proxy: ", "Upgrade",    "Connection" };
     struct pair pair;
     struct client client;
     REQUIRE(script_start(&pair, backend) && client_open(&client, &pair.front), "start");

@@ -3,7 +3,7 @@
  */
 #include "balancer/balancer_private.h"
 
-#include <stdio.h>
+#include "http/forwarded.h"
 
 /* What stays here. On both ways: what is meant for this hop only or about framing. Of requests also
  * the claims of the client about itself that only the first server may make; Proxy would become
@@ -123,18 +123,11 @@ static void write_framing(struct buffer *out, const struct http_request *request
 void balancer_write_head(struct buffer *out, const struct http_request *request,
                          struct text fallback_host)
 {
-    char client[ADDRESS_TEXT_SIZE];
     struct text host = request->authority.len > 0 ? request->authority : fallback_host;
-    if (address_family(&request->client) == AF_UNIX)
-        snprintf(client, sizeof(client), "unknown"); /* RFC 7239 6.2 */
-    else
-        address_format_ip(&request->client, client);
     write_line(out, request);
     write_header(out, T("Host"), host);
     write_passed_headers(out, &request->headers);
-    write_header(out, T("X-Forwarded-For"), text_of(client));
-    write_header(out, T("X-Forwarded-Proto"), request->scheme);
-    write_header(out, T("X-Forwarded-Host"), host);
+    http_forwarded_write(request, host, out);
     write_header(out, T("X-Request-Id"), text_of(request->id));
     buffer_print(out, "Via: 1.%d trilith\r\n", request->minor_version);
     if (request->is_upgrade && balancer_wants_upgrade(request))

@@ -10,6 +10,8 @@
 #include "http/http_private.h"
 
 #include "core/memory.h"
+#include "http/forwarded.h"
+#include "stream/proxy.h"
 
 #include <netinet/tcp.h>
 
@@ -60,6 +62,7 @@ static void on_closed(struct stream *stream)
     output_done(&conn->output, server != NULL ? &server->chunks : &own);
     chunk_pool_done(&own);
     buffer_done(&conn->input);
+    memory_free(conn->source);
     loop_task_cancel(&conn->task);
     list_remove(&conn->link);
     if (conn->released != NULL)
@@ -90,7 +93,7 @@ static struct http_exchange *push(struct connection *conn)
     conn->exchanges++;
     exchange->request.started_us = conn->head_started_us;
     exchange->request.scheme = T("http");
-    exchange->request.client = *stream_peer(conn->stream);
+    exchange->request.client = conn->source != NULL ? *conn->source : *stream_peer(conn->stream);
     exchange->request.server.len = conn->local.len;
     memcpy(&exchange->request.server.u, &conn->local.name, conn->local.len);
     return exchange;
@@ -169,6 +172,7 @@ static void begin(struct connection *conn, const struct http1_limits *limits)
         return;
     }
     take_id(conn->server, &exchange->request);
+    http_forwarded_take(&exchange->request, &exchange->config->trust);
     start(conn, exchange);
 }
 
@@ -185,6 +189,42 @@ static void refuse_head(struct connection *conn, int status, const char *reason)
 static bool has_room(const struct connection *conn)
 {
     return conn->exchanges < PIPELINE_LIMIT && conn->output.waiting < OUTPUT_LOW_BYTES;
+}
+
+static void take_source(struct connection *conn, const struct proxy_header *header)
+{
+    const struct address *local = &header->destination;
+    if (header->is_local || header->source.len == 0)
+        return; /* it speaks for itself, or does not tell */
+    conn->source = NEW(struct address);
+    *conn->source = header->source;
+    if (local->len > 0 && local->len <= sizeof(conn->local.name)) {
+        memcpy(&conn->local.name, &local->u, local->len);
+        conn->local.len = local->len;
+    }
+}
+
+static bool read_proxy_header(struct connection *conn)
+{
+    struct proxy_header header;
+    if (conn->in.len > 0 && conn->head_started_us == 0)
+        conn->head_started_us = loop_now_us(conn->server->loop);
+    switch (proxy_parse(conn->in, &header)) {
+    case PROXY_DONE:
+        conn->is_proxy_due = false;
+        conn->head_started_us = 0;
+        take_source(conn, &header);
+        conn->in = text_skip(conn->in, header.len);
+        return true;
+    case PROXY_BAD:
+        conn->is_proxy_due = false;
+        refuse_head(conn, 400, "no PROXY header from a trusted proxy");
+        return true;
+    case PROXY_MORE:
+        break;
+    }
+    conn->close_after = conn->is_ended;
+    return false;
 }
 
 static bool read_head(struct connection *conn)
@@ -241,7 +281,7 @@ static bool step(struct connection *conn)
     if (conn->is_closing)
         return false;
     if (exchange == NULL)
-        return read_head(conn);
+        return conn->is_proxy_due ? read_proxy_header(conn) : read_head(conn);
     if (exchange->is_broken)
         return finish_broken(conn, exchange);
     if (exchange->is_complete)
@@ -442,6 +482,8 @@ void connection_new(struct http_server *server, int fd, const struct address *pe
     loop_task_init(&conn->task, run_task);
     take_local_address(conn, fd);
     bound_kernel_buffer(fd);
+    const struct http_trust *trust = &server->config->trust;
+    conn->is_proxy_due = networks_contain(trust->proxies, trust->proxy_count, peer);
     conn->stream = stream_new(server->loop, fd, peer, &stream_events, conn);
     list_init(&conn->link);
     list_append(&server->connections, &conn->link);

@@ -17,6 +17,7 @@
 #include "core/arena.h"
 #include "core/buffer.h"
 #include "core/loop.h"
+#include "core/network.h"
 #include "stream/stream.h"
 
 /* ---- messages ---- */
@@ -149,7 +150,12 @@ struct http_request {
     int64_t content_length; /* -1: chunked, length not known */
     bool has_body;
     bool is_upgrade;       /* Connection: upgrade with an Upgrade header */
-    struct address client; /* the TCP peer */
+    bool is_forwarded;     /* a trusted proxy sent it: its forwarding headers are there, and true
+                            * as far as it knows */
+    bool was_forwarded;    /* a stranger sent Forwarded; it was taken out */
+    struct address client; /* who asks: the other end of the connection, or who a trusted proxy says
+                            * (PROXY protocol, X-Forwarded-For, Forwarded) */
+    struct address peer;   /* is_forwarded: the proxy; else unset */
     struct address server; /* our side of the connection */
     char id[33];           /* 32 hex digits, made here, or from a valid traceparent */
     int64_t started_us;    /* first byte of the head, loop clock */
@@ -341,6 +347,14 @@ struct http_limits {
     size_t requests_per_connection; /* then Connection: close; 0: any number */
 };
 
+/* Whose word counts. The networks live as long as the configuration. */
+struct http_trust {
+    const struct network *networks; /* their forwarding headers are believed */
+    size_t count;
+    const struct network *proxies; /* their connections begin with a PROXY header, always */
+    size_t proxy_count;
+};
+
 /* What a finished exchange tells the access log and the counters. Valid during the call. */
 struct http_record {
     const struct http_request *request; /* NULL parts when the head was never complete */
@@ -360,6 +374,7 @@ struct http_record {
 struct http_config {
     struct http_handler *handler; /* the router */
     struct http_limits limits;
+    struct http_trust trust;
     const char *spool_folder; /* for large bodies, writable by this process */
     struct text server_name;  /* value of the Server header; empty: none */
     void (*finished)(struct http_config *config, const struct http_record *record);

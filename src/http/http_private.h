@@ -201,9 +201,11 @@ struct connection {
     struct {
         socklen_t len;
         struct sockaddr_in6 name;
-    } local;       /* our side; a union of all kinds would be four times as large */
-    uint8_t pumps; /* in this run */
+    } local;                /* our side; a union of all kinds would be four times as large */
+    struct address *source; /* who a PROXY header says it is; NULL: the stream's peer */
+    uint8_t pumps;          /* in this run */
     bool is_running;
+    bool is_proxy_due; /* a PROXY header comes first */
     bool is_borrowed;
     bool is_ended;    /* the client will send no more */
     bool close_after; /* no more requests */

@@ -1,5 +1,6 @@
 /*
  * The test handler:
+ *   /client           the client's address
  *   /hello            answers at once        /later      answers after 20 ms
  *   /hold             fixture->held, for the test to answer
  *   /echo             sends the request's body back as it comes
@@ -233,6 +234,10 @@ static void start(struct http_handler *handler, struct http_exchange *exchange)
     http_exchange_note(exchange, T("test"), 1, 2);
     if (text_equal(path, T("/hello")) || text_equal(path, T("/unread"))) {
         http_reply(exchange, 200, T("text/plain"), T("hello"));
+    } else if (text_equal(path, T("/client"))) {
+        char ip[ADDRESS_TEXT_SIZE];
+        address_format_ip(&http_exchange_request(exchange)->client, ip);
+        http_reply(exchange, 200, T("text/plain"), text_of(ip));
     } else if (text_equal(path, T("/later"))) {
         start_later(exchange);
     } else if (text_equal(path, T("/echo"))) {
