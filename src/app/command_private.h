@@ -6,7 +6,7 @@
  *
  *   command_role.c     in the parent: addresses, environment, what cannot work
  *   command_run.c      one small process per instance that looks after the program: the states
- *   command_program.c  the program itself: found, started, signalled, everything of it ended
+ *   command_program.c  where the program is
  *   command_probe.c    does it answer?
  *   command_notify.c   does it say that it is ready (sd_notify)?
  *   command_listen.c   where does it listen instead?
@@ -28,14 +28,6 @@ int app_command_run(struct process *self);
 
 /* ---- command_program.c ---- */
 
-struct program {
-    const struct site_app *app;
-    char path[4096];
-    char **arguments;   /* ended by NULL */
-    char **environment; /* ended by NULL */
-    pid_t pid;          /* also of its process group; 0: does not run */
-};
-
 /* The folders in which programs are looked for, joined by ':'. Pure. */
 void command_search_path(const struct site_app *app, struct buffer *out);
 
@@ -43,22 +35,6 @@ void command_search_path(const struct site_app *app, struct buffer *out);
  * with what to do. */
 MUST_CHECK enum err command_program_find(const struct site_app *app, char *out, size_t size,
                                          struct why *why);
-
-/* Starts it in a process group of its own, in the current folder. */
-MUST_CHECK enum err command_program_start(struct program *program, struct process *self,
-                                          struct why *why);
-
-/* To its whole group. */
-void command_program_signal(const struct program *program, int number);
-
-/* SIGKILL to its group and to every child of this process: with PR_SET_CHILD_SUBREAPER these are
- * what the program started and left. Called again until command_program_reap says that none is
- * left. */
-void command_program_kill(const struct program *program);
-
-/* Collects the dead; *status_out is set when the program itself is among them (pid is 0 then).
- * False when no child is left. */
-bool command_program_reap(struct program *program, int *status_out);
 
 /* ---- command_probe.c ---- */
 

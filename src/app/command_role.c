@@ -21,6 +21,7 @@
 #include <limits.h>
 #include <pwd.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -29,22 +30,17 @@ enum {
     PORT_COUNT = 12000, /* up to 31999: the kernel's own begin at 32768 */
     PORT_TRIES = 2000,
     ADDRESSES_LIMIT = 128 * 1024,
+    KINDS = 1 << APP_COMMAND,
 };
 
 /* ---- who is here ---- */
 
-static bool is_here(const struct generation *generation, const struct site_app *app)
-{
-    return app->kind == APP_COMMAND && site_is_on(generation->site, &app->on, generation->server);
-}
-
 const struct site_app *command_app_at(const struct generation *generation, size_t index,
                                       size_t *instance_out)
 {
-    for (size_t i = 0; i < generation->site->app_count; i++) {
-        const struct site_app *app = &generation->site->apps[i];
-        if (!is_here(generation, app))
-            continue;
+    const struct site_app *app;
+    *instance_out = 0;
+    for (size_t i = 0; (app = app_here(generation, KINDS, i)) != NULL; i++) {
         if (index < (size_t)app->workers) {
             *instance_out = index;
             return app;
@@ -56,33 +52,31 @@ const struct site_app *command_app_at(const struct generation *generation, size_
 
 static size_t command_count(const struct generation *generation)
 {
+    const struct site_app *app;
     size_t count = 0;
-    for (size_t i = 0; i < generation->site->app_count; i++)
-        if (is_here(generation, &generation->site->apps[i]))
-            count += (size_t)generation->site->apps[i].workers;
+    for (size_t i = 0; (app = app_here(generation, KINDS, i)) != NULL; i++)
+        count += (size_t)app->workers;
     return count;
 }
 
 static void command_title(const struct generation *generation, size_t index, char *out, size_t size)
 {
-    size_t instance = 0;
-    const struct site_app *app = command_app_at(generation, index, &instance);
-    snprintf(out, size, "app/%.*s.%zu", app != NULL ? (int)app->name.len : 1,
-             app != NULL ? app->name.data : "?", instance);
+    size_t instance, len;
+    app_title(command_app_at(generation, index, &instance), out, size);
+    len = strlen(out);
+    snprintf(out + len, size - len, ".%zu", instance);
 }
 
 static struct text command_user(const struct generation *generation, size_t index)
 {
     size_t instance;
-    const struct site_app *app = command_app_at(generation, index, &instance);
-    return app != NULL ? app->user : T("");
+    return app_user(command_app_at(generation, index, &instance));
 }
 
 static int64_t command_start_ms(const struct generation *generation, size_t index)
 {
     size_t instance;
-    const struct site_app *app = command_app_at(generation, index, &instance);
-    return app != NULL ? app->start_ms : 0;
+    return app_start_ms(command_app_at(generation, index, &instance));
 }
 
 /* ---- addresses ---- */
@@ -129,13 +123,12 @@ static void take_ports(struct ports *ports, const struct generation *generation)
 {
     take_port(ports, generation->site->listen.http);
     take_port(ports, generation->site->listen.dns);
-    for (size_t i = 0; i < generation->site->app_count; i++) {
-        const struct site_app *app = &generation->site->apps[i];
+    const struct site_app *app;
+    for (size_t i = 0; (app = app_here(generation, KINDS, i)) != NULL; i++) {
         struct address *addresses = NULL;
         size_t count = 0;
         struct why ignored;
-        if (!is_here(generation, app) ||
-            app_command_addresses(generation, app, &addresses, &count, &ignored) != OK)
+        if (app_command_addresses(generation, app, &addresses, &count, &ignored) != OK)
             continue;
         for (size_t k = 0; k < count; k++)
             take_port(ports, address_port(&addresses[k]));
@@ -263,13 +256,11 @@ static enum err check_app(struct generation *generation, const struct site_app *
 static enum err command_prepare(struct generation *generation, struct why *why)
 {
     struct ports ports = { { 0 } };
+    const struct site_app *app;
     take_ports(&ports, generation);
     if (generation->previous != NULL)
         take_ports(&ports, generation->previous);
-    for (size_t i = 0; i < generation->site->app_count; i++) {
-        const struct site_app *app = &generation->site->apps[i];
-        if (!is_here(generation, app))
-            continue;
+    for (size_t i = 0; (app = app_here(generation, KINDS, i)) != NULL; i++) {
         enum err err = check_app(generation, app, why);
         if (err == OK)
             err = add_addresses(generation, app, &ports, why);

@@ -33,50 +33,28 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BACKLOG = 1024 };
+enum { BACKLOG = 1024, KINDS = 1 << APP_PHP };
 
 #define PROGRAMS "/usr/sbin"
 
-static bool is_here(const struct generation *generation, const struct site_app *app)
-{
-    return app->kind == APP_PHP && site_is_on(generation->site, &app->on, generation->server);
-}
-
-const struct site_app *php_app_at(const struct generation *generation, size_t index)
-{
-    for (size_t i = 0; i < generation->site->app_count; i++) {
-        const struct site_app *app = &generation->site->apps[i];
-        if (is_here(generation, app) && index-- == 0)
-            return app;
-    }
-    return NULL;
-}
-
 static size_t role_count(const struct generation *generation)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < generation->site->app_count; i++)
-        count += is_here(generation, &generation->site->apps[i]);
-    return count;
+    return app_count_here(generation, KINDS);
 }
 
 static void role_title(const struct generation *generation, size_t index, char *out, size_t size)
 {
-    const struct site_app *app = php_app_at(generation, index);
-    snprintf(out, size, "app/%.*s", app != NULL ? (int)app->name.len : 1,
-             app != NULL ? app->name.data : "?");
+    app_title(app_here(generation, KINDS, index), out, size);
 }
 
 static struct text role_user(const struct generation *generation, size_t index)
 {
-    const struct site_app *app = php_app_at(generation, index);
-    return app != NULL ? app->user : T("");
+    return app_user(app_here(generation, KINDS, index));
 }
 
 static int64_t role_start_ms(const struct generation *generation, size_t index)
 {
-    const struct site_app *app = php_app_at(generation, index);
-    return app != NULL ? app->start_ms : 0;
+    return app_start_ms(app_here(generation, KINDS, index));
 }
 
 /* ---- the program ---- */
@@ -263,7 +241,7 @@ static enum err prepare_app(struct generation *generation, const struct site_app
 static enum err role_prepare(struct generation *generation, struct why *why)
 {
     for (size_t i = 0; i < role_count(generation); i++) {
-        enum err err = prepare_app(generation, php_app_at(generation, i), why);
+        enum err err = prepare_app(generation, app_here(generation, KINDS, i), why);
         if (err != OK)
             return err;
     }

@@ -13,9 +13,6 @@
 #include "core/loop.h"
 #include "process/process.h"
 
-/* The application that a process of the role is for. NULL: none. */
-const struct site_app *php_app_at(const struct generation *generation, size_t index);
-
 /* The php-fpm program of the application. ERR_NOT_FOUND with what to install. */
 MUST_CHECK enum err php_program_find(const struct site_app *app, char *out, size_t size,
                                      struct why *why);

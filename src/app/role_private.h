@@ -1,9 +1,23 @@
 #ifndef APP_ROLE_PRIVATE_H
 #define APP_ROLE_PRIVATE_H
 
-/* What role.c, environment.c and the tests share. */
+/* What the roles that run applications share, and the tests. */
 
 #include "process/process.h"
+
+/* ---- here.c ---- */
+
+/* The applications of some kinds on this server, in the order of the file; kinds: bits
+ * 1 << enum site_app_kind. NULL: there are no more than `index`. */
+const struct site_app *app_here(const struct generation *generation, unsigned kinds, size_t index);
+size_t app_count_here(const struct generation *generation, unsigned kinds);
+
+/* What a role says of a process; app: NULL for one that the generation does not have. */
+void app_title(const struct site_app *app, char *out, size_t size); /* "app/NAME" */
+struct text app_user(const struct site_app *app);
+int64_t app_start_ms(const struct site_app *app);
+
+/* ---- environ.c, start.c, role.c ---- */
 
 /* The environment of the app as NAME=VALUE\0 pairs: PATH, HOME and LANG, DATABASE_URL when the site
  * has a database, then what the site file says. database_url is empty without one. */

@@ -3,6 +3,7 @@
  * and the records that go to the edge. The head is kept here, checked and encoded, until the first
  * body byte or the end, because the application may still replace it until then.
  */
+#include "app/python/header.h"
 #include "app/python/worker.h"
 
 #include "core/clock.h"
@@ -72,28 +73,6 @@ static int latin1_of(PyObject *string, const char *what, struct text *out)
     return 0;
 }
 
-static bool is_token(struct text text)
-{
-    static const char allowed[] = "!#$%&'*+-.^_`|~";
-    for (size_t i = 0; i < text.len; i++) {
-        char c = text.data[i];
-        bool is_alnum = (c >= '0' && c <= '9') || (text_lower(c) >= 'a' && text_lower(c) <= 'z');
-        if (!is_alnum && (c == '\0' || strchr(allowed, c) == NULL))
-            return false;
-    }
-    return text.len > 0;
-}
-
-static bool is_value(struct text text)
-{
-    for (size_t i = 0; i < text.len; i++) {
-        uint8_t c = (uint8_t)text.data[i];
-        if ((c < 0x20 && c != '\t') || c == 0x7f)
-            return false;
-    }
-    return true;
-}
-
 /* Headers of the connection are the server's (PEP 3333). They are dropped, and the log hears of
  * each once per worker: applications that set them do it in every answer. */
 static bool is_hop_by_hop(struct text name)
@@ -127,7 +106,7 @@ static int take_header(struct answer *answer, PyObject *header)
     if (latin1_of(PyTuple_GET_ITEM(header, 0), "a header name", &name) < 0 ||
         latin1_of(PyTuple_GET_ITEM(header, 1), "a header value", &value) < 0)
         return -1;
-    if (!is_token(name) || !is_value(value)) {
+    if (!header_is_token(name) || !header_is_value(value)) {
         PyErr_Format(PyExc_ValueError,
                      "not a valid header: %R (control characters and line ends "
                      "are not allowed)",
@@ -160,7 +139,7 @@ static int take_status(struct answer *answer, PyObject *status)
     if (latin1_of(status, "the status", &text) < 0)
         return -1;
     bool is_valid = text_to_uint(text_part(text, 0, 3), 599, &code) && code >= 200 &&
-                    (text.len == 3 || text.data[3] == ' ') && is_value(text);
+                    (text.len == 3 || text.data[3] == ' ') && header_is_value(text);
     if (!is_valid) {
         PyErr_Format(PyExc_ValueError, "not a valid status, wanted like '200 OK': %R", status);
         return -1;

@@ -4,6 +4,7 @@
  * client has taken something: that is the back-pressure.
  */
 #include "app/python/asgi.h"
+#include "app/python/header.h"
 
 #include <stdarg.h>
 #include <string.h>
@@ -117,31 +118,6 @@ static int append_header(struct head *head, struct text name, struct text value)
     return append(head, value.data, value.len);
 }
 
-static const uint8_t token_bytes[256] = {
-    ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1,         ['&'] = 1,         ['\''] = 1,
-    ['*'] = 1, ['+'] = 1, ['-'] = 1, ['.'] = 1,         ['^'] = 1,         ['_'] = 1,
-    ['`'] = 1, ['|'] = 1, ['~'] = 1, ['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1,
-};
-
-static bool is_token(struct text text)
-{
-    for (size_t i = 0; i < text.len; i++) {
-        if (!token_bytes[(uint8_t)text.data[i]])
-            return false;
-    }
-    return text.len > 0;
-}
-
-static bool is_value(struct text text)
-{
-    for (size_t i = 0; i < text.len; i++) {
-        uint8_t c = (uint8_t)text.data[i];
-        if ((c < 0x20 && c != '\t') || c == 0x7f)
-            return false;
-    }
-    return true;
-}
-
 /* The server's own: ASGI wants them to be ignored. */
 static bool is_ours(struct text name)
 {
@@ -168,7 +144,7 @@ static int take_header(struct head *head, PyObject *name_object, PyObject *value
         text_from(PyBytes_AS_STRING(name_object), (size_t)PyBytes_GET_SIZE(name_object));
     struct text value =
         text_from(PyBytes_AS_STRING(value_object), (size_t)PyBytes_GET_SIZE(value_object));
-    if (!is_token(name) || !is_value(value)) {
+    if (!header_is_token(name) || !header_is_value(value)) {
         PyErr_Format(PyExc_ValueError,
                      "not a valid header: (%R, %R) (control characters and line ends are not "
                      "allowed)",
