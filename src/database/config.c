@@ -4,16 +4,12 @@
  */
 #include "database/config.h"
 
+#include "database/quote.h"
+#include "database/tier.h"
+
 #include <sys/un.h>
 
 enum { MEBIBYTE = 1024 * 1024 };
-
-/* What the user may do inside its own database: all that an application and its migrations need.
- * No GRANT OPTION, and nothing outside of it. */
-#define PRIVILEGES                                                                                 \
-    "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, REFERENCES, INDEX, ALTER, "                     \
-    "CREATE TEMPORARY TABLES, LOCK TABLES, CREATE VIEW, SHOW VIEW, CREATE ROUTINE, "               \
-    "ALTER ROUTINE, EXECUTE, EVENT, TRIGGER"
 
 enum err database_place_find(struct arena *arena, struct text state,
                              struct database_place *place_out, struct why *why)
@@ -79,8 +75,9 @@ static void write_path(struct buffer *out, const char *name, const char *path)
 }
 
 void database_write_options(struct buffer *out, const struct site_database *database,
-                            struct text listen, const struct database_place *place)
+                            struct text listen, const struct database_place *place, bool is_tier)
 {
+    int64_t port = is_tier && database->port == 0 ? DATABASE_PORT : database->port;
     buffer_append(out, T("# Written by trilith at each start: changes here are lost.\n"
                          "[mariadbd]\n"));
     write_path(out, "datadir", place->data);
@@ -89,16 +86,14 @@ void database_write_options(struct buffer *out, const struct site_database *data
     write_path(out, "secure_file_priv", place->temporary);
     write_path(out, "init_file", place->init);
     buffer_append(out, T("pid_file = mariadbd.pid\n"));
-    if (database->port > 0)
-        buffer_print(out, "bind_address = %.*s\nport = %lld\n", FMT(listen),
-                     (long long)database->port);
+    if (port > 0)
+        buffer_print(out, "bind_address = %.*s\nport = %lld\n", FMT(listen), (long long)port);
     else
         buffer_append(out, T("skip_networking = ON\n"));
     buffer_append(out, T("silent_startup = ON\n" /* warnings and errors only */
                          "skip_name_resolve = ON\n"
                          "local_infile = OFF\n"
                          "symbolic_links = OFF\n"
-                         "skip_log_bin\n"
                          "performance_schema = OFF\n"
                          "character_set_server = utf8mb4\n"
                          "collation_server = utf8mb4_unicode_520_ci\n"
@@ -110,6 +105,8 @@ void database_write_options(struct buffer *out, const struct site_database *data
                          "innodb_flush_log_at_trx_commit = 1\n"
                          "innodb_file_per_table = ON\n"
                          "innodb_strict_mode = ON\n"));
+    if (!is_tier)
+        buffer_append(out, T("skip_log_bin\n"));
     /* each connection may need 5 files at most when it joins that many tables */
     buffer_print(out,
                  "max_connections = %lld\n"
@@ -120,34 +117,9 @@ void database_write_options(struct buffer *out, const struct site_database *data
                  (long long)database->memory, (long long)database_log_bytes(database->memory));
 }
 
-/* An identifier in backticks. In the name part of GRANT, _ and % are patterns and are escaped. */
-static void write_identifier(struct buffer *out, struct text name, bool is_pattern)
-{
-    buffer_append_byte(out, '`');
-    for (size_t i = 0; i < name.len; i++) {
-        if (name.data[i] == '`')
-            buffer_append_byte(out, '`');
-        if (is_pattern && (name.data[i] == '_' || name.data[i] == '%'))
-            buffer_append_byte(out, '\\');
-        buffer_append_byte(out, (uint8_t)name.data[i]);
-    }
-    buffer_append_byte(out, '`');
-}
-
-static void write_string(struct buffer *out, struct text text)
-{
-    buffer_append_byte(out, '\'');
-    for (size_t i = 0; i < text.len; i++) {
-        if (text.data[i] == '\'' || text.data[i] == '\\')
-            buffer_append_byte(out, '\\');
-        buffer_append_byte(out, (uint8_t)text.data[i]);
-    }
-    buffer_append_byte(out, '\'');
-}
-
 static void write_account(struct buffer *out, struct text name, const char *host)
 {
-    write_identifier(out, name, false);
+    quote_identifier(out, name);
     buffer_print(out, "@'%s'", host);
 }
 
@@ -158,13 +130,13 @@ static void write_user(struct buffer *out, struct text name, const char *host, s
         buffer_append(out, text_of(verbs[i]));
         write_account(out, name, host);
         buffer_append(out, T(" IDENTIFIED BY "));
-        write_string(out, password);
+        quote_string(out, password);
         buffer_append(out, T(";\n"));
     }
     buffer_append(out, T("REVOKE ALL PRIVILEGES, GRANT OPTION FROM "));
     write_account(out, name, host);
-    buffer_append(out, T(";\nGRANT " PRIVILEGES " ON "));
-    write_identifier(out, name, true);
+    buffer_append(out, T(";\nGRANT " DATABASE_PRIVILEGES " ON "));
+    quote_pattern(out, name);
     buffer_append(out, T(".* TO "));
     write_account(out, name, host);
     buffer_append(out, T(";\n"));
@@ -175,7 +147,7 @@ void database_write_init(struct buffer *out, const struct site_database *databas
 {
     /* the server reads one statement per line */
     buffer_append(out, T("CREATE DATABASE IF NOT EXISTS "));
-    write_identifier(out, database->name, false);
+    quote_identifier(out, database->name);
     buffer_append(out, T(";\nDELETE FROM mysql.global_priv WHERE User = '';\n"
                          "DELETE FROM mysql.db WHERE User = '';\n"
                          "DELETE FROM mysql.proxies_priv WHERE Host <> 'localhost';\n"
@@ -203,17 +175,34 @@ static void write_encoded(struct buffer *out, struct text text)
     }
 }
 
-void database_write_url(struct buffer *out, const struct site_database *database,
-                        struct text password, struct text socket)
+static void write_url_head(struct buffer *out, const struct site_database *database,
+                           struct text password)
 {
     buffer_append(out, T("mysql://"));
     write_encoded(out, database->name);
     buffer_append_byte(out, ':');
     write_encoded(out, password);
-    buffer_append(out, T("@localhost/"));
+    buffer_append_byte(out, '@');
+}
+
+void database_write_url(struct buffer *out, const struct site_database *database,
+                        struct text password, struct text socket)
+{
+    write_url_head(out, database, password);
+    buffer_append(out, T("localhost/"));
     write_encoded(out, database->name);
     buffer_append(out, T("?unix_socket="));
     write_encoded(out, socket);
+}
+
+void database_write_remote_url(struct buffer *out, const struct site_database *database,
+                               struct text password, const struct address *address)
+{
+    char place[ADDRESS_TEXT_SIZE];
+    address_format(address, place);
+    write_url_head(out, database, password);
+    buffer_print(out, "%s/", place);
+    write_encoded(out, database->name);
 }
 
 int database_version(struct text text)

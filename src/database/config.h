@@ -17,6 +17,13 @@ struct database_place { /* absolute paths, all in one arena */
     const char *socket;
 };
 
+/* What the user may do inside its own database: all that an application and its migrations need.
+ * No GRANT OPTION, and nothing outside of it. */
+#define DATABASE_PRIVILEGES                                                                        \
+    "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, REFERENCES, INDEX, ALTER, "                     \
+    "CREATE TEMPORARY TABLES, LOCK TABLES, CREATE VIEW, SHOW VIEW, CREATE ROUTINE, "               \
+    "ALTER ROUTINE, EXECUTE, EVENT, TRIGGER"
+
 /* The places below a state folder; ERR_LIMIT when the socket's path would be too long. */
 MUST_CHECK enum err database_place_find(struct arena *arena, struct text state,
                                         struct database_place *place_out, struct why *why);
@@ -24,9 +31,9 @@ MUST_CHECK enum err database_place_find(struct arena *arena, struct text state,
 /* ERR_RANGE for a name that MariaDB itself uses. */
 MUST_CHECK enum err database_name_check(struct text name, struct why *why);
 
-/* The option file; listen is used with a port only. */
+/* The option file; listen is used with a port only, and one of a tier always has one. */
 void database_write_options(struct buffer *out, const struct site_database *database,
-                            struct text listen, const struct database_place *place);
+                            struct text listen, const struct database_place *place, bool is_tier);
 
 /* Creates the database and the application's user with this password, and nothing else. */
 void database_write_init(struct buffer *out, const struct site_database *database,
@@ -34,6 +41,10 @@ void database_write_init(struct buffer *out, const struct site_database *databas
 
 void database_write_url(struct buffer *out, const struct site_database *database,
                         struct text password, struct text socket);
+
+/* The same over TCP; address with port. */
+void database_write_remote_url(struct buffer *out, const struct site_database *database,
+                               struct text password, const struct address *address);
 
 /* Bytes of redo log for a buffer pool of that size. */
 int64_t database_log_bytes(int64_t memory);

@@ -16,7 +16,7 @@ TEST(database_options_follow_the_settings)
     REQUIRE(database_place_find(arena, T("/srv/a \\b#\"c"), &place, &why) == OK, "%s", why.text);
     struct site_database local = { .name = T("shop"), .memory = 134217728, .connections = 200 };
     struct buffer out = buffer_of(65536);
-    database_write_options(&out, &local, T("192.0.2.1"), &place);
+    database_write_options(&out, &local, T("192.0.2.1"), &place, false);
     CHECK(has(&out, "datadir = \"/srv/a \\\\b#\"c/database/data\"\n"), "backslash is escaped");
     CHECK(has(&out, "skip_networking = ON\n"), "no TCP unless asked");
     CHECK(!has(&out, "port ="), "no port");
@@ -25,7 +25,7 @@ TEST(database_options_follow_the_settings)
     CHECK(has(&out, "innodb_flush_log_at_trx_commit = 1\n"), "durable");
     buffer_clear(&out);
     local.port = 3310;
-    database_write_options(&out, &local, T("192.0.2.1"), &place);
+    database_write_options(&out, &local, T("192.0.2.1"), &place, false);
     CHECK(has(&out, "bind_address = 192.0.2.1\nport = 3310\n"), "TCP on the server's address");
     CHECK(!has(&out, "skip_networking"), "TCP is on");
     buffer_done(&out);

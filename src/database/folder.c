@@ -32,6 +32,8 @@ enum {
     OUTPUT_LIMIT = 65536,
 };
 
+static const char logged_mark[] = "trilith-logged-from-birth";
+
 static int remove_one(const char *path, const struct stat *about, int kind, struct FTW *at)
 {
     return remove(path);
@@ -211,6 +213,14 @@ static enum err install(const struct database_start *start, struct why *why)
     return err;
 }
 
+/* A file inside the data directory says that the binary log was on from its first moment. */
+static enum err mark_logged(const struct database_start *start, struct why *why)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof(path), "%s/%s", start->place->fresh, logged_mark);
+    return sys_replace_file(path, T("see trilith.origin\n"), 0600, (uid_t)-1, (gid_t)-1, why);
+}
+
 static enum err make_data(struct database_start *start, struct why *why)
 {
     const struct database_place *place = start->place;
@@ -223,6 +233,8 @@ static enum err make_data(struct database_start *start, struct why *why)
         start->note(start->owner, "making a new database (first start)");
         err = install(start, why);
     }
+    if (err == OK && start->site != NULL)
+        err = mark_logged(start, why);
     if (err != OK)
         return err;
     AUTO(fd_close) int folder = open(place->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -233,11 +245,24 @@ static enum err make_data(struct database_start *start, struct why *why)
 
 /* ---- all of it ---- */
 
+static bool is_logged(const struct database_start *start)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof(path), "%s/%s", start->place->data, logged_mark);
+    return access(path, F_OK) == 0;
+}
+
 static enum err write_files(const struct database_start *start, struct why *why)
 {
     struct buffer options = buffer_of(OUTPUT_LIMIT), init = buffer_of(OUTPUT_LIMIT);
-    database_write_options(&options, start->database, start->listen, start->place);
-    database_write_init(&init, start->database, start->password);
+    database_write_options(&options, start->database, start->listen, start->place,
+                           start->site != NULL);
+    if (start->site != NULL) {
+        database_tier_write_options(&options, start->site, start->server);
+        database_tier_write_init(&init, start->site, start->passwords, is_logged(start));
+    } else {
+        database_write_init(&init, start->database, start->password);
+    }
     enum err err = options.failed || init.failed
                        ? fail(why, ERR_LIMIT, "the database's settings are too long")
                        : sys_replace_file(start->place->options, buffer_text(&options), 0600,

@@ -5,12 +5,16 @@
  * own uid and blocks. */
 
 #include "database/config.h"
+#include "database/tier.h"
 
 struct database_start {
     const struct database_place *place;
     const struct site_database *database;
+    const struct site *site; /* of a tier, with the server in it; else NULL */
+    const struct site_server *server;
+    const struct database_passwords *passwords;
     struct text listen;                            /* the server's address, for a port */
-    struct text password;                          /* the application user's */
+    struct text password;                          /* the application user's, without a tier */
     void (*note)(void *owner, const char *format); /* tells a person what takes its time */
     void *owner;
     char program[4096]; /* mariadbd, set by database_folder_make */

@@ -26,11 +26,6 @@ static void database_title(const struct generation *generation, size_t index, ch
     snprintf(out, size, "database");
 }
 
-static enum err prepare(struct generation *generation, struct why *why)
-{
-    return database_count(generation) > 0 ? database_prepare(generation, why) : OK;
-}
-
 static enum err compare(const struct generation *now, const struct generation *next,
                         struct why *why)
 {
@@ -67,20 +62,26 @@ static void note(void *owner, const char *text)
 static enum err become_mariadbd(struct process *self, struct arena *arena, struct why *why)
 {
     struct generation *generation = self->first;
-    char password[DATABASE_PASSWORD_LIMIT + 1];
+    const struct site *site = generation->site;
+    bool is_tier = database_is_tier(site);
+    struct database_passwords passwords;
     struct database_place place;
     enum err err = database_place_find(arena, generation->state, &place, why);
+    for (enum database_account n = 0; n < (is_tier ? ACCOUNT_COUNT : 1) && err == OK; n++)
+        if (database_account_password(generation, n, passwords.of[n]) != OK)
+            err = fail(why, ERR_MISSING, "the parent gave no password");
     if (err != OK)
         return err;
-    if (database_password(generation, password) != OK)
-        return fail(why, ERR_MISSING, "the parent gave no password");
     char own_address[ADDRESS_TEXT_SIZE];
-    struct text listen = generation->site->listen.address;
+    struct text listen = site->listen.address;
     address_format_ip(&generation->server->address, own_address);
     struct database_start start = { .place = &place,
-                                    .database = &generation->site->database,
+                                    .database = &site->database,
+                                    .site = is_tier ? site : NULL,
+                                    .server = generation->server,
+                                    .passwords = &passwords,
                                     .listen = text_is_empty(listen) ? text_of(own_address) : listen,
-                                    .password = text_of(password),
+                                    .password = text_of(passwords.of[ACCOUNT_APPLICATION]),
                                     .note = note,
                                     .owner = self };
     err = database_folder_make(&start, why);
@@ -113,7 +114,7 @@ const struct role database_role = {
     .needs = "database.",
     .count = database_count,
     .title = database_title,
-    .prepare = prepare,
+    .prepare = database_prepare,
     .compare = compare,
     .run = run,
     .folder = "database",

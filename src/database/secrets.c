@@ -1,7 +1,6 @@
 /*
- * The application user's password. The parent makes it at the first start and keeps it in the
- * secrets folder, which only the parent can open; the database's process gets it as a sealed
- * memory file, the applications as part of DATABASE_URL.
+ * Where passwords come from and how they reach who needs them. The secrets folder is the parent's
+ * alone; processes get sealed memory files, applications a part of DATABASE_URL.
  */
 #include "database/secrets.h"
 
@@ -9,6 +8,7 @@
 #include "core/sys.h"
 #include "database/child.h"
 #include "database/config.h"
+#include "process/site_key.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -56,8 +56,20 @@ static enum err find_password(const struct generation *generation, const char *p
     return sys_replace_file(path, text_of(out), 0600, (uid_t)-1, (gid_t)-1, why);
 }
 
-static enum err hand_over(struct generation *generation, const char *password, struct why *why)
+/* Name of the descriptor with an account's password. */
+static void descriptor_name(enum database_account account, char out[64])
 {
+    const char *label = database_account_label(account);
+    if (account == ACCOUNT_APPLICATION)
+        snprintf(out, 64, "database.password");
+    else
+        snprintf(out, 64, "database.account.%s", strchr(label, '/') + 1);
+}
+
+static enum err hand_over(struct generation *generation, enum database_account account,
+                          const char *password, struct why *why)
+{
+    char name[64];
     int fd = memfd_create("database.password", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
     if (fd < 0 || sys_write_all(fd, text_of(password)) != OK ||
@@ -66,19 +78,29 @@ static enum err hand_over(struct generation *generation, const char *password, s
         fd_close(&fd);
         return fail(why, ERR_SYSTEM, "cannot make a memory file: %s", strerror(error));
     }
-    generation_add_fd(generation, fd, "database.password");
+    descriptor_name(account, name);
+    generation_add_fd(generation, fd, "%s", name);
+    return OK;
+}
+
+enum err database_account_password(const struct generation *generation,
+                                   enum database_account account,
+                                   char password_out[DATABASE_PASSWORD_LIMIT + 1])
+{
+    char name[64];
+    descriptor_name(account, name);
+    int fd = generation_fd(generation, "%s", name);
+    ssize_t got = fd >= 0 ? sys_pread(fd, password_out, DATABASE_PASSWORD_LIMIT, 0) : -1;
+    if (got <= 0)
+        return ERR_MISSING;
+    password_out[got] = '\0';
     return OK;
 }
 
 enum err database_password(const struct generation *generation,
                            char password_out[DATABASE_PASSWORD_LIMIT + 1])
 {
-    int fd = generation_fd(generation, "database.password");
-    ssize_t got = fd >= 0 ? sys_pread(fd, password_out, DATABASE_PASSWORD_LIMIT, 0) : -1;
-    if (got <= 0)
-        return ERR_MISSING;
-    password_out[got] = '\0';
-    return OK;
+    return database_account_password(generation, ACCOUNT_APPLICATION, password_out);
 }
 
 /* A full disk must not stop a reload that changes nothing here. */
@@ -95,13 +117,27 @@ static bool is_written(const char *path, struct text wanted)
     return is_same;
 }
 
+/* The local server's socket; of a tier, the primary's. */
+static void make_url(const struct generation *generation, const struct database_place *place,
+                     const char *password, struct buffer *out)
+{
+    const struct site *site = generation->site;
+    const struct site_server *primary = database_first_primary(site);
+    if (!database_is_tier(site) || primary == generation->server) {
+        database_write_url(out, &site->database, text_of(password), text_of(place->socket));
+        return;
+    }
+    struct address address = primary->address;
+    address_set_port(&address, (uint16_t)database_port(site));
+    database_write_remote_url(out, &site->database, text_of(password), &address);
+}
+
 static enum err write_url(const struct generation *generation, struct arena *arena,
                           const struct database_place *place, const char *password, struct why *why)
 {
     struct text path = arena_print(arena, "%.*s/secrets/database-url", FMT(generation->state));
     struct buffer url = buffer_of(STATE_PATHS_LIMIT);
-    database_write_url(&url, &generation->site->database, text_of(password),
-                       text_of(place->socket));
+    make_url(generation, place, password, &url);
     enum err err =
         path.data == NULL || url.failed
             ? fail(why, ERR_LIMIT, "the state folder's name is too long")
@@ -112,34 +148,71 @@ static enum err write_url(const struct generation *generation, struct arena *are
     return err;
 }
 
+/* One server alone: the application's password, from the secrets folder. */
+static enum err prepare_alone(struct generation *generation, struct arena *arena,
+                              const struct database_place *place, struct why *why)
+{
+    char password[DATABASE_PASSWORD_LIMIT + 1];
+    struct text path = arena_print(arena, "%.*s/secrets/database-password", FMT(generation->state));
+    if (path.data == NULL)
+        return fail(why, ERR_LIMIT, "the state folder's name is too long");
+    enum err err = find_password(generation, path.data, password, why);
+    if (err == OK)
+        err = write_url(generation, arena, place, password, why);
+    if (err == OK)
+        err = hand_over(generation, ACCOUNT_APPLICATION, password, why);
+    explicit_bzero(password, sizeof(password));
+    return err;
+}
+
+static enum err prepare_tier(struct generation *generation, struct arena *arena,
+                             const struct database_place *place, struct why *why)
+{
+    struct site_key key;
+    enum err err = database_tier_check(generation->site, why);
+    if (err == OK)
+        err = site_key_of(generation, &key, why);
+    for (enum database_account n = 0; n < ACCOUNT_COUNT && err == OK; n++) {
+        char password[SITE_PASSWORD_SIZE];
+        site_key_password(&key, database_account_label(n), password);
+        err = hand_over(generation, n, password, why);
+        if (err == OK && n == ACCOUNT_APPLICATION)
+            err = write_url(generation, arena, place, password, why);
+        explicit_bzero(password, sizeof(password));
+    }
+    site_key_wipe(&key);
+    return err;
+}
+
 static enum err prepare_in(struct generation *generation, struct arena *arena, struct why *why)
 {
-    char program[PATH_MAX], password[DATABASE_PASSWORD_LIMIT + 1];
+    char program[PATH_MAX];
     struct database_place place;
-    enum err err = database_name_check(generation->site->database.name, why);
-    if (err == OK)
+    const struct site *site = generation->site;
+    bool is_here = site_is_on(site, &site->database.on, generation->server);
+    enum err err = database_name_check(site->database.name, why);
+    if (err == OK && is_here)
         err = child_find("mariadbd", program, why);
     if (err == OK)
         err = database_place_find(arena, generation->state, &place, why);
     if (err != OK)
         return err;
     struct text secrets = arena_print(arena, "%.*s/secrets", FMT(generation->state));
-    struct text path = arena_print(arena, "%.*s/database-password", FMT(secrets));
-    if (path.data == NULL)
+    if (secrets.data == NULL)
         return fail(why, ERR_LIMIT, "the state folder's name is too long");
     err = sys_make_folder(secrets.data, 0700, (uid_t)-1, (gid_t)-1, why);
-    if (err == OK)
-        err = find_password(generation, path.data, password, why);
-    if (err == OK)
-        err = write_url(generation, arena, &place, password, why);
-    if (err == OK)
-        err = hand_over(generation, password, why);
-    explicit_bzero(password, sizeof(password));
-    return err;
+    if (err != OK)
+        return err;
+    return database_is_tier(site) ? prepare_tier(generation, arena, &place, why)
+                                  : prepare_alone(generation, arena, &place, why);
 }
 
 enum err database_prepare(struct generation *generation, struct why *why)
 {
+    const struct site *site = generation->site;
+    bool is_here = site_is_on(site, &site->database.on, generation->server);
+    if (!site->database.is_present || (!is_here && !database_is_tier(site)))
+        return OK;
     struct arena *arena = arena_new(STATE_PATHS_LIMIT, 0);
     enum err err = prepare_in(generation, arena, why);
     arena_free(arena);
