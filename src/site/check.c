@@ -1,76 +1,92 @@
 /*
- * What only shows between sections: ports that clash, servers that cannot reach each other yet,
- * DNS names with two meanings, a file that runs nothing.
+ * What only shows between sections: ports that clash, DNS names with two meanings, a file that runs
+ * nothing.
  */
 #include "site/field.h"
 
 static const struct path root_path = { NULL, { NULL, 0 }, 0 };
 
-#define NOT_BUILT "is not built yet (see the roadmap in README)"
+/* ---- ports ---- */
+
+/* A port that something listens on, on some servers. */
+struct port_use {
+    int64_t port;
+    const char *what;
+    const struct site_on *on;
+    const char *keys[3]; /* where it is written, ended by NULL */
+};
+
+enum { PORT_USES = 64 };
+
+static bool share_server(const struct site *site, const struct site_on *a, const struct site_on *b)
+{
+    for (size_t i = 0; i < site->server_count; i++) {
+        if (site_is_on(site, a, &site->servers[i]) && site_is_on(site, b, &site->servers[i]))
+            return true;
+    }
+    return false;
+}
+
+static size_t list_uses(const struct site *site, struct port_use uses[PORT_USES], char names[][80])
+{
+    static const struct site_on everywhere = { NULL, 0 };
+    size_t count = 0;
+    bool is_inside = site->has_servers && site->web.is_present &&
+                     (site->balancer.is_present || site->app_count > 0);
+    if (site->web.is_present)
+        uses[count++] = (struct port_use){
+            site->listen.http, "http", &site->web.on, { "listen", "http", NULL }
+        };
+    if (site->balancer.is_present)
+        uses[count++] = (struct port_use){
+            site->listen.http, "http", &site->balancer.pool.on, { "listen", "http", NULL }
+        };
+    if (site->dns.is_present)
+        uses[count++] =
+            (struct port_use){ site->listen.dns, "dns", &site->dns.on, { "listen", "dns", NULL } };
+    if (is_inside)
+        uses[count++] = (struct port_use){
+            site->listen.inside, "inside", &everywhere, { "listen", "inside", NULL }
+        };
+    if (site->server_count > 1)
+        uses[count++] = (struct port_use){
+            site->listen.control, "control", &everywhere, { "listen", "control", NULL }
+        };
+    if (site->database.is_present && site->database.port != 0)
+        uses[count++] = (struct port_use){
+            site->database.port, "database", &site->database.on, { "database", "port", NULL }
+        };
+    for (size_t i = 0; i < site->tcp_count && count < PORT_USES; i++) {
+        const struct site_tcp *tcp = &site->tcp[i];
+        text_copy_to(text_skip(tcp->pool.name, sizeof("tcp/") - 1), names[i], 80);
+        uses[count++] = (struct port_use){
+            tcp->listen, names[i], &tcp->pool.on, { "tcp", names[i], "listen" }
+        };
+    }
+    return count;
+}
 
 static void check_ports(struct reading *reading)
 {
     struct site *site = reading->site;
-    struct path listen = { &root_path, T("listen"), 0 }, dns = { &listen, T("dns"), 0 };
-    struct path database = { &root_path, T("database"), 0 }, port = { &database, T("port"), 0 };
-    if (site->listen.http == site->listen.dns && site->dns.is_present && site->web.is_present)
-        mistakes_add(reading->mistakes, place_in(reading, "listen", "dns", NULL), &dns,
-                     "port %d is the port of http already; they need two ports",
-                     (int)site->listen.dns);
-    if (site->database.port == 0)
-        return;
-    if (site->database.port == site->listen.http || site->database.port == site->listen.dns)
-        mistakes_add(reading->mistakes, place_in(reading, "database", "port", NULL), &port,
-                     "port %d is used by listen: already; use another one, like 3306",
-                     (int)site->database.port);
-}
-
-/* ---- several servers ---- */
-
-static void check_database_server(struct reading *reading)
-{
-    struct site *site = reading->site;
-    struct path database = { &root_path, T("database"), 0 }, on = { &database, T("on"), 0 };
-    size_t count = site->database.on.count > 0 ? site->database.on.count : site->server_count;
-    if (!site->database.is_present)
-        return;
-    if (count > 1) {
-        mistakes_add(reading->mistakes, place_in(reading, "database", "on", NULL), &on,
-                     "a database on more than one server " NOT_BUILT "; name one server");
-        return;
-    }
-    for (size_t i = 0; i < site->app_count; i++) {
-        const struct site_app *app = &site->apps[i];
-        for (size_t j = 0; j < site->server_count; j++) {
-            if (!site_is_on(site, &app->on, &site->servers[j]) ||
-                site_is_on(site, &site->database.on, &site->servers[j]))
+    struct port_use uses[PORT_USES];
+    char names[PORT_USES][80];
+    size_t count = list_uses(site, uses, names);
+    for (size_t i = 0; i < count; i++) {
+        for (size_t j = 0; j < i; j++) {
+            const struct port_use *use = &uses[i], *before = &uses[j];
+            struct path first = { &root_path, text_of(use->keys[0]), 0 };
+            struct path second = { &first, text_of(use->keys[1]), 0 };
+            struct path third = { &second, T("listen"), 0 };
+            if (use->port != before->port || strcmp(use->what, before->what) == 0 ||
+                !share_server(site, use->on, before->on))
                 continue;
-            mistakes_add(reading->mistakes, place_in(reading, "database", "on", NULL), &on,
-                         "the app runs on '%.*s' and the database does not: reaching a database "
-                         "on another server " NOT_BUILT,
-                         FMT(site->servers[j].name));
-            return;
-        }
-    }
-}
-
-static void check_app_servers(struct reading *reading)
-{
-    struct site *site = reading->site;
-    struct path web = { &root_path, T("web"), 0 };
-    for (size_t i = 0; i < site->route_count; i++) {
-        const struct site_route *route = &site->routes[i];
-        const struct site_app *app = site_app_find(site, route->app);
-        for (size_t j = 0; route->action == ACTION_APP && app != NULL && j < site->server_count;
-             j++) {
-            if (!site_is_on(site, &site->web.on, &site->servers[j]) ||
-                site_is_on(site, &app->on, &site->servers[j]))
-                continue;
-            mistakes_add(reading->mistakes, place_in(reading, "web", "on", NULL), &web,
-                         "web runs on '%.*s' and app '%.*s' does not: passing requests to another "
-                         "server " NOT_BUILT,
-                         FMT(site->servers[j].name), FMT(app->name));
-            return;
+            mistakes_add(reading->mistakes,
+                         place_in(reading, use->keys[0], use->keys[1], use->keys[2], NULL),
+                         use->keys[2] != NULL ? &third : &second,
+                         "port %d is the port of %s already; they need two ports", (int)use->port,
+                         before->what);
+            break;
         }
     }
 }
@@ -138,7 +154,8 @@ static void check_record_twins(struct reading *reading)
 
 static void check_empty(struct reading *reading)
 {
-    static const char *const parts[] = { "web", "app", "apps", "routes", "database", "dns" };
+    static const char *const parts[] = { "web",      "app", "apps", "routes",
+                                         "database", "dns", "tcp",  "balancer" };
     for (size_t i = 0; i < COUNT(parts); i++) {
         if (node_find(reading->root, text_of(parts[i])) != NULL)
             return;
@@ -146,7 +163,7 @@ static void check_empty(struct reading *reading)
     if (reading->mistakes->count == 0)
         mistakes_add(
             reading->mistakes, place_in(reading, "site", NULL), NULL,
-            "this site runs nothing; add at least one of: web, app, routes, database, dns");
+            "this site runs nothing; add at least one of: web, app, routes, tcp, database, dns");
 }
 
 static void check_answers(struct reading *reading)
@@ -167,8 +184,6 @@ void check_site(struct reading *reading)
     check_empty(reading);
     check_answers(reading);
     check_ports(reading);
-    check_database_server(reading);
-    check_app_servers(reading);
     check_cnames(reading);
     check_record_twins(reading);
 }

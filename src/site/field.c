@@ -68,6 +68,11 @@ static bool parse_number(struct text text, enum field_kind kind, int64_t *out)
     uint64_t number;
     if (kind == FIELD_SIZE)
         return parse_size(text, out);
+    if (kind == FIELD_PERCENT) {
+        if (!text_ends_with(text, T("%")))
+            return false;
+        text.len--;
+    }
     if (kind == FIELD_TIME || kind == FIELD_SECONDS) {
         if (!parse_time(text, out) || (kind == FIELD_SECONDS && *out % 1000 != 0))
             return false;
@@ -87,6 +92,8 @@ static const char *number_name(enum field_kind kind)
         return "a size, like 128 MiB";
     if (kind == FIELD_TIME || kind == FIELD_SECONDS)
         return "a duration, like 30s";
+    if (kind == FIELD_PERCENT)
+        return "a percentage, like 20%";
     return "a number";
 }
 
@@ -103,6 +110,8 @@ static const char *number_problem(enum field_kind kind, struct text text)
         return "not a duration; write a number with a unit, like 250ms, 30s or 1h";
     if (kind == FIELD_SECONDS)
         return "not a duration in whole seconds; write a number with a unit, like 60s or 1h";
+    if (kind == FIELD_PERCENT)
+        return "not a percentage; write a whole number with %, like 20%";
     if (is_number)
         return is_negative ? "too small" : "too large";
     return "not a whole number";
@@ -288,13 +297,14 @@ static void add_server(struct reading *reading, const struct node *node, const s
                      shown(name, word));
 }
 
-static void read_on(struct reading *reading, const struct node *node, const struct path *path,
-                    struct site_on *on)
+void read_on(struct reading *reading, const struct node *node, const struct path *path,
+             struct site_on *on)
 {
     if (node_find(reading->root, T("servers")) == NULL) {
         mistakes_add(reading->mistakes, node->place, path,
-                     "this file has no servers:, so everything runs here; remove `on`, or add "
-                     "servers: with names and addresses");
+                     "this file has no servers:, so everything runs here; remove `%.*s`, or add "
+                     "servers: with names and addresses",
+                     FMT(path->name));
         return;
     }
     if (node->kind == NODE_SCALAR) {
@@ -336,6 +346,7 @@ static void read_field(struct reading *reading, const struct node *node, const s
     case FIELD_SIZE:
     case FIELD_TIME:
     case FIELD_SECONDS:
+    case FIELD_PERCENT:
         (void)value_number(reading, node, path, field, member);
         return;
     case FIELD_CHOICE:

@@ -28,6 +28,7 @@ enum field_kind {
     FIELD_SIZE,    /* int64_t, bytes */
     FIELD_TIME,    /* int64_t, ms */
     FIELD_SECONDS, /* int64_t, s; written as a duration */
+    FIELD_PERCENT, /* int64_t; written "20%" */
     FIELD_CHOICE,  /* int64_t: index of the word in choices */
     FIELD_ON,      /* struct site_on */
     FIELD_MAP,     /* rows of `fields`, in the struct at offset; then `read` if there is one */
@@ -94,7 +95,7 @@ bool expect_kind(struct reading *reading, const struct node *node, const struct 
 /* The scalar's text; false and a mistake when it is none or empty. */
 bool value_text(struct reading *reading, const struct node *node, const struct path *path,
                 struct text *out);
-/* Of a row's kind (int, port, size, time, seconds), in its range. */
+/* Of a row's kind (int, port, size, time, seconds, percent), in its range. */
 bool value_number(struct reading *reading, const struct node *node, const struct path *path,
                   const struct field *field, int64_t *out);
 /* Absolute path; exists as what is wanted (when files are checked), else a mistake. */
@@ -110,6 +111,8 @@ struct text absolute_path(struct reading *reading, struct text path);
 bool parse_size(struct text text, int64_t *bytes_out);
 /* "250ms", "30s", "5m", "1h30m", "7d", "1y"; "0". */
 bool parse_time(struct text text, int64_t *ms_out);
+/* RFC 9110 token: name of a header or cookie. */
+bool is_token(struct text name);
 /* A number of that kind as a person would write it: "128 MiB", "30s". */
 const char *format_number(enum field_kind kind, int64_t value, char out[32]);
 
@@ -118,7 +121,8 @@ void *append_item(struct arena *arena, void *array_pointer, size_t *count, size_
 
 /* The tables (fields_*.c); site_fields is the top. */
 extern const struct fields site_fields, listen_fields, web_fields, folder_fields, route_fields,
-    app_fields, database_fields, dns_fields, record_fields;
+    app_fields, database_fields, dns_fields, record_fields, balancer_fields, upstream_fields,
+    tcp_fields, policy_fields;
 
 void read_servers(struct reading *reading, const struct node *node, const struct path *path,
                   void *section);
@@ -143,13 +147,38 @@ void read_static(struct reading *reading, const struct node *node, const struct 
                  void *section);
 void check_host(struct reading *reading, const struct node *node, const struct path *path,
                 struct text value);
+/* Names of servers, appended. */
+void read_on(struct reading *reading, const struct node *node, const struct path *path,
+             struct site_on *on);
+/* client or header:NAME, into a struct site_route. */
+void read_rate_by(struct reading *reading, const struct node *node, const struct path *path,
+                  void *section);
+void read_networks(struct reading *reading, const struct node *node, const struct path *path,
+                   struct network **networks, size_t *count);
+#define NETWORKS_SCHEMA                                                                            \
+    "{\"type\":[\"string\",\"array\"],\"minItems\":1,\"items\":{\"type\":\"string\"}}"
+
+/* Pools (pools.c). One element of `to:`; is_http: a URL. */
+void add_backend(struct reading *reading, const struct node *node, const struct path *path,
+                 bool is_http, struct site_pool *pool);
+/* That the name of an upstream is there. */
+void check_route_upstream(struct reading *reading, const struct node *node, const struct path *path,
+                          const struct site_route *route);
+/* What is wrong with the URL of an upstream, or NULL. */
+const char *url_problem(struct reading *reading, struct text url);
+void read_upstreams(struct reading *reading, const struct node *node, const struct path *path,
+                    void *section);
+void read_tcp(struct reading *reading, const struct node *node, const struct path *path,
+              void *section);
 
 /* Valid DNS labels; is_wild: "*." allowed at the front; underscores: "_sip._tcp" allowed. NULL, or
  * what is wrong. */
 const char *host_problem(struct text host, bool is_wild, bool underscores);
 
-/* After all sections: routes are added, sorted and checked (routes.c); then the rest (check.c). */
+/* After all sections: routes are added, sorted and checked (routes.c), pools get their servers
+ * (pools.c); then the rest (check.c). */
 void finish_routes(struct reading *reading);
+void finish_pools(struct reading *reading);
 void check_site(struct reading *reading);
 
 /* Where a key of the file stands, by names ended by NULL; the root's place when it is not there. */

@@ -25,16 +25,6 @@ static void check_path(struct reading *reading, const struct node *node, const s
                      shown(value, word));
 }
 
-static bool is_header_name(struct text name)
-{
-    for (size_t i = 0; i < name.len; i++) {
-        unsigned char c = (unsigned char)name.data[i];
-        if (c <= ' ' || c >= 0x7f || strchr("\"(),/:;<=>?@[\\]{}", c) != NULL)
-            return false;
-    }
-    return name.len > 0;
-}
-
 static bool has_control(struct text value)
 {
     for (size_t i = 0; i < value.len; i++) {
@@ -69,25 +59,9 @@ static void check_redirect(struct reading *reading, const struct node *node,
 static void check_upstream(struct reading *reading, const struct node *node,
                            const struct path *path, struct text value)
 {
-    struct address address;
     char word[SHOWN_SIZE];
-    struct text rest = text_skip(value, 7);
-    ssize_t slash = text_find(rest, '/');
-    const char *problem = NULL;
-    if (text_starts_with(value, T("https://")))
-        problem = "needs TLS, which is not built yet (see the roadmap in README)";
-    else if (!text_starts_with(value, T("http://")))
-        problem = "must start with http://";
-    else if (text_starts_with(rest, T("unix:/")))
-        problem = address_parse(rest, &address) == OK ? NULL : "has a socket path that is too long";
-    else if (slash >= 0)
-        problem = "has a path; write only http://HOST:PORT, the request's path is passed on";
-    else if (text_find(rest, ':') > 0 || text_starts_with(rest, T("[")))
-        problem = address_parse(rest, &address) == OK && address_port(&address) != 0
-                      ? NULL
-                      : "needs an IP address and a port";
-    else
-        problem = address_parse_ip(rest, 80, &address) == OK ? NULL : "needs an IP address";
+    bool is_url = text_find(value, ':') >= 0 || text_find(value, '/') >= 0;
+    const char *problem = is_url ? url_problem(reading, value) : NULL;
     if (problem != NULL)
         mistakes_add(reading->mistakes, node->place, path,
                      "'%s' %s; example: http://127.0.0.1:9000 or http://unix:/run/other.sock",
@@ -138,7 +112,7 @@ static void read_headers(struct reading *reading, const struct node *node, const
         struct site_header_rule *rule =
             append_item(reading->arena, &route->headers, &route->header_count, sizeof(*rule));
         *rule = (struct site_header_rule){ .name = entry->key->value };
-        if (!is_header_name(rule->name))
+        if (!is_token(rule->name))
             mistakes_add(reading->mistakes, entry->key->place, &at, "this is not a header's name");
         for (size_t i = 0; i < COUNT(ours); i++) {
             if (text_equal_fold(rule->name, text_of(ours[i])))
@@ -214,9 +188,31 @@ static void read_header(struct reading *reading, const struct node *node, const 
         return;
     }
     route->header_name = name->value;
-    if (!is_header_name(name->value))
+    if (!is_token(name->value))
         mistakes_add(reading->mistakes, name->place, path, "'%s' is not a header's name",
                      shown(name->value, word));
+}
+
+static void read_rate(struct reading *reading, const struct node *node, const struct path *path,
+                      void *section)
+{
+    struct site_route *route = section;
+    struct text value, rest, number;
+    uint64_t count = 0;
+    char word[SHOWN_SIZE];
+    if (!value_text(reading, node, path, &value))
+        return;
+    rest = value;
+    number = text_next(&rest, '/');
+    bool is_second = text_equal(rest, T("s")), is_minute = text_equal(rest, T("m"));
+    if ((!is_second && !is_minute) || !text_to_uint(number, 1000000, &count) || count == 0) {
+        mistakes_add(reading->mistakes, node->place, path,
+                     "'%s' is not a rate; write one like 10/s or 100/m; allowed: 1 to 1000000",
+                     shown(value, word));
+        return;
+    }
+    route->rate.count = (int64_t)count;
+    route->rate.per_ms = is_second ? 1000 : 60000;
 }
 
 static void read_respond(struct reading *reading, const struct node *node, const struct path *path,
@@ -339,7 +335,7 @@ static const struct field route_rows[] = {
       .kind = FIELD_TEXT,
       .offset = AT(struct site_route, upstream, struct text),
       .check = check_upstream,
-      .form = "`http://IP:PORT` or `http://unix:/path`",
+      .form = "name of `upstreams:`, `http://HOST:PORT` or `http://unix:/path`",
       .example = "http://127.0.0.1:9000",
       .help = "Passed on to another HTTP server." },
     { .name = "respond",
@@ -365,6 +361,30 @@ static const struct field route_rows[] = {
       .form = "media type",
       .example = "text/html",
       .help = "Content-Type of respond." },
+    { .name = "rate",
+      .kind = FIELD_OWN,
+      .read = read_rate,
+      .form = "number/s or number/m",
+      .otherwise = "any",
+      .schema = "{\"type\":\"string\",\"pattern\":\"^[0-9]+/[sm]$\"}",
+      .example = "10/s",
+      .help = "Requests that one client may send in that time; more get 429." },
+    { .name = "burst",
+      .kind = FIELD_INT,
+      .offset = AT(struct site_route, rate.burst, int64_t),
+      .otherwise = "the number of `rate`",
+      .min = 1,
+      .max = 1000000,
+      .example = "20",
+      .help = "How many of them may come at once." },
+    { .name = "rate-by",
+      .kind = FIELD_OWN,
+      .read = read_rate_by,
+      .form = "`client` or `header:NAME`",
+      .otherwise = "client",
+      .schema = "{\"type\":\"string\",\"pattern\":\"^(client|header:.+)$\"}",
+      .example = "header:Authorization",
+      .help = "What counts as one client: its address, or the value of a header." },
     FILE_ROWS,
     ANSWER_ROWS,
 };

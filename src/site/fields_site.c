@@ -109,6 +109,44 @@ void read_servers(struct reading *reading, const struct node *node, const struct
     }
 }
 
+/* ---- networks ---- */
+
+static void add_network(struct reading *reading, const struct node *node, const struct path *path,
+                        struct network **networks, size_t *count)
+{
+    struct network network;
+    struct text value;
+    char word[SHOWN_SIZE];
+    if (!value_text(reading, node, path, &value))
+        return;
+    enum err err = network_parse(value, &network);
+    if (err != OK) {
+        mistakes_add(reading->mistakes, node->place, path,
+                     "'%s' %s; write one like 192.0.2.0/24 or 2001:db8::/32", shown(value, word),
+                     err == ERR_RANGE ? "has bits behind its prefix that are not zero"
+                                      : "is not a network");
+        return;
+    }
+    struct network *place = append_item(reading->arena, networks, count, sizeof(*place));
+    *place = network;
+}
+
+void read_networks(struct reading *reading, const struct node *node, const struct path *path,
+                   struct network **networks, size_t *count)
+{
+    size_t index = 0;
+    if (node->kind == NODE_SCALAR) {
+        add_network(reading, node, path, networks, count);
+        return;
+    }
+    if (!expect_kind(reading, node, path, NODE_LIST, "a list of networks, like [192.0.2.0/24]"))
+        return;
+    for (const struct node_entry *entry = node->first; entry != NULL; entry = entry->next) {
+        struct path item = { path, { NULL, 0 }, index++ };
+        add_network(reading, entry->value, &item, networks, count);
+    }
+}
+
 /* ---- listen ---- */
 
 static void check_listen_address(struct reading *reading, const struct node *node,
@@ -149,6 +187,28 @@ static const struct field listen_rows[] = {
       .max = 65535,
       .example = "5300",
       .help = "UDP and TCP port of the DNS server." },
+    { .name = "proxy-protocol",
+      .kind = FIELD_CHOICE,
+      .offset = AT(struct site_listen, proxy_protocol, int64_t),
+      .preset = "off",
+      .choices = "off accept",
+      .help = "Whether connections to `http` begin with a PROXY header; who is `trusted` may send "
+              "one, from others it is an error." },
+    { .name = "inside",
+      .kind = FIELD_PORT,
+      .offset = AT(struct site_listen, inside, int64_t),
+      .preset = "5310",
+      .min = 1,
+      .max = 65535,
+      .help = "TCP port on which the servers of the site pass requests to each other, where they "
+              "need one beside `http`." },
+    { .name = "control",
+      .kind = FIELD_PORT,
+      .offset = AT(struct site_listen, control, int64_t),
+      .preset = "5320",
+      .min = 1,
+      .max = 65535,
+      .help = "TCP port of the channel between the servers of the site." },
 };
 const struct fields listen_fields = { listen_rows, COUNT(listen_rows) };
 
@@ -158,6 +218,13 @@ static void web_is_there(struct reading *reading, const struct node *node, const
                          void *section)
 {
     ((struct site_web *)section)->is_present = true;
+}
+
+static void balancer_is_there(struct reading *reading, const struct node *node,
+                              const struct path *path, void *section)
+{
+    ((struct site_balancer *)section)->is_present = true;
+    ((struct site_balancer *)section)->pool.place = node->place;
 }
 
 static void database_is_there(struct reading *reading, const struct node *node,
@@ -217,6 +284,14 @@ static const struct field site_rows[] = {
       .form = "map of name: app",
       .schema = "{\"type\":\"object\",\"additionalProperties\":%}",
       .help = "Several applications, by name. Each one needs a route or a `mount`." },
+    { .name = "upstreams",
+      .kind = FIELD_OWN,
+      .read = read_upstreams,
+      .fields = &upstream_fields,
+      .form = "map of name: upstream",
+      .otherwise = "none",
+      .schema = "{\"type\":[\"object\",\"null\"],\"additionalProperties\":%}",
+      .help = "Other HTTP servers, by a name that `upstream` of a route gives." },
     { .name = "routes",
       .kind = FIELD_OWN,
       .read = read_routes,
@@ -226,6 +301,20 @@ static const struct field site_rows[] = {
       .schema = "{\"type\":\"array\",\"items\":%}",
       .help = "What answers which request. An exact host is tried before `*.` hosts and those "
               "before any host, a longer path before a shorter one, then the order of the file." },
+    { .name = "balancer",
+      .kind = FIELD_MAP,
+      .offset = offsetof(struct site, balancer),
+      .fields = &balancer_fields,
+      .read = balancer_is_there,
+      .help = "Spreads the requests over the servers of `web:`." },
+    { .name = "tcp",
+      .kind = FIELD_OWN,
+      .read = read_tcp,
+      .fields = &tcp_fields,
+      .form = "map of name: service",
+      .otherwise = "none",
+      .schema = "{\"type\":[\"object\",\"null\"],\"additionalProperties\":%}",
+      .help = "Services that are no HTTP: connections are spread over their servers as they are." },
     { .name = "database",
       .kind = FIELD_MAP,
       .offset = offsetof(struct site, database),
@@ -238,7 +327,6 @@ static const struct field site_rows[] = {
       .fields = &dns_fields,
       .read = dns_is_there,
       .help = "An authoritative DNS server for the site's domain." },
-    LATER_ROW("balancer", "Spreads requests over several web servers."),
     LATER_ROW("vip", "An address that moves to a healthy balancer."),
     LATER_ROW("tls", "Encryption: certificates, HTTPS, HSTS."),
     LATER_ROW("firewall", "Packet filter, derived from the topology."),

@@ -60,6 +60,13 @@ static void read_errors(struct reading *reading, const struct node *node, const 
     }
 }
 
+static void read_trusted(struct reading *reading, const struct node *node, const struct path *path,
+                         void *section)
+{
+    struct site_web *web = section;
+    read_networks(reading, node, path, &web->trusted, &web->trusted_count);
+}
+
 /* ---- limits and timeouts ---- */
 
 #define NUMBER_ROW(struct_, name_, member_, kind_, preset_, min_, max_, help_)                     \
@@ -126,6 +133,14 @@ static const struct field rows[] = {
                 "\"additionalProperties\":{\"type\":\"string\"}}",
       .example = "{ 404: errors/404.html }",
       .help = "Pages of your own for errors." },
+    { .name = "trusted",
+      .kind = FIELD_OWN,
+      .read = read_trusted,
+      .form = "list of networks",
+      .otherwise = "the balancers of the site",
+      .schema = NETWORKS_SCHEMA,
+      .example = "[192.0.2.0/24]",
+      .help = "Further proxies in front whose `X-Forwarded-For` and PROXY headers are believed." },
     { .name = "access-log",
       .kind = FIELD_CHOICE,
       .offset = AT(struct site_web, access_log, int64_t),

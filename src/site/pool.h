@@ -7,6 +7,7 @@
  */
 
 #include "core/address.h"
+#include "core/network.h"
 
 struct site_server;
 
@@ -20,11 +21,6 @@ struct site_place { /* where something stands in the file, both from 1; 0: not i
 struct site_on {
     const struct site_server **servers;
     size_t count;
-};
-
-struct site_network { /* "192.0.2.0/24" */
-    struct address address;
-    int bits; /* of its prefix */
 };
 
 enum site_algorithm {
@@ -111,13 +107,15 @@ struct site_pool {
 struct site_balancer {
     struct site_pool pool; /* "web"; first, so that one table of rows reads them all */
     bool is_present;
-    struct site_network *trusted; /* whose X-Forwarded-For and PROXY headers are believed */
+    struct network *trusted; /* whose X-Forwarded-For and PROXY headers are believed */
     size_t trusted_count;
 };
 
 struct site_tcp {          /* connections passed on as they are */
     struct site_pool pool; /* "tcp/NAME"; first, see above */
     int64_t listen;        /* port */
+    int64_t idle_ms;       /* without a byte in either direction */
+    int64_t limit;         /* open connections per edge process */
 };
 
 #endif

@@ -18,6 +18,7 @@ static const char intro[] =
     "| kind | looks like |\n"
     "|---|---|\n"
     "| duration | a number and a unit: `250ms`, `30s`, `5m`, `1h`, `1h30m`, `7d`, `1y` |\n"
+    "| percentage | a whole number and a percent sign: `20%` |\n"
     "| size | bytes, or with a unit: `512`, `64k`, `64 KiB`, `128 MiB`, `1 GiB`; `kB`, `MB`, `GB` "
     "are powers of 1000 |\n"
     "| yes or no | `yes`, `no`, `true`, `false`, `on`, `off` |\n"
@@ -44,7 +45,7 @@ static void write_kind(struct buffer *out, const struct field *field)
         [FIELD_BOOL] = "yes or no", [FIELD_INT] = "number",    [FIELD_PORT] = "port",
         [FIELD_SIZE] = "size",      [FIELD_TIME] = "duration", [FIELD_SECONDS] = "duration",
         [FIELD_CHOICE] = "one of",  [FIELD_ON] = "servers",    [FIELD_MAP] = "map of keys",
-        [FIELD_OWN] = "",           [FIELD_LATER] = "",
+        [FIELD_OWN] = "",           [FIELD_LATER] = "",        [FIELD_PERCENT] = "percentage",
     };
     char low[32], high[32];
     write_cell(out, field->form != NULL ? field->form : names[field->kind]);

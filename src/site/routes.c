@@ -68,6 +68,21 @@ static void check_options(struct reading *reading, const struct node *node, cons
     }
 }
 
+static void complete_rate(struct reading *reading, const struct node *node, const struct path *path,
+                          struct site_route *route)
+{
+    static const char *const keys[] = { "burst", "rate-by" };
+    for (size_t i = 0; i < COUNT(keys) && route->rate.count == 0; i++) {
+        const struct node *value = node_find(node, text_of(keys[i]));
+        struct path at = { path, text_of(keys[i]), 0 };
+        if (value != NULL && node_find(node, T("rate")) == NULL)
+            mistakes_add(reading->mistakes, value->place, &at,
+                         "has no effect without `rate`; add one like rate: 10/s");
+    }
+    if (route->rate.burst == 0)
+        route->rate.burst = route->rate.count;
+}
+
 static void complete_status(struct reading *reading, const struct node *node,
                             const struct path *path, struct site_route *route)
 {
@@ -145,7 +160,9 @@ void read_routes(struct reading *reading, const struct node *node, const struct 
             continue;
         check_options(reading, entry->value, &at, &route);
         check_route_app(reading, entry->value, &at, &route);
+        check_route_upstream(reading, entry->value, &at, &route);
         complete_status(reading, entry->value, &at, &route);
+        complete_rate(reading, entry->value, &at, &route);
         route.host = lower_copy(reading, route.host);
         struct site_route *place =
             append_item(reading->arena, &site->routes, &site->route_count, sizeof(*place));

@@ -59,6 +59,9 @@ static void write_value(struct buffer *out, const struct field *field)
         buffer_print(out, "{\"type\":[\"string\",\"integer\"],\"pattern\":\"" TIME_PATTERN
                           "\",\"maximum\":0}");
         return;
+    case FIELD_PERCENT:
+        buffer_print(out, "{\"type\":\"string\",\"pattern\":\"^[0-9]+%%$\"}");
+        return;
     case FIELD_CHOICE:
         write_choices(out, field->choices);
         return;

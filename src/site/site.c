@@ -16,6 +16,7 @@
 enum {
     SITE_ARENA = 128 << 20, /* a guard: the tree's limits keep a site far below */
     MISTAKES_TEXT = 1 << 20,
+    DATABASE_PORT = 3306,
 };
 
 /* ---- defaults that depend on other parts ---- */
@@ -81,6 +82,43 @@ static void complete_web(struct reading *reading)
         site->web.on = site->apps[0].on;
 }
 
+static void trust_server(struct reading *reading, const struct site_server *server)
+{
+    struct site_web *web = &reading->site->web;
+    struct network own;
+    if (!network_of(&server->address, &own))
+        return;
+    struct network *place =
+        append_item(reading->arena, &web->trusted, &web->trusted_count, sizeof(*place));
+    *place = own;
+}
+
+/* Balancers pass requests on, and so do web servers whose app is somewhere else. */
+static void complete_trusted(struct reading *reading)
+{
+    struct site *site = reading->site;
+    site->web.trusted_written = site->web.trusted_count;
+    for (size_t i = 0; i < site->server_count && site->has_servers && site->web.is_present; i++) {
+        const struct site_server *server = &site->servers[i];
+        bool is_balancer =
+            site->balancer.is_present && site_is_on(site, &site->balancer.pool.on, server);
+        if (is_balancer || (site->app_count > 0 && site_is_on(site, &site->web.on, server)))
+            trust_server(reading, server);
+    }
+}
+
+static void complete_database(struct reading *reading)
+{
+    struct site *site = reading->site;
+    struct site_database *database = &site->database;
+    if (!database->is_present)
+        return;
+    if (database->primary == NULL)
+        database->primary = database->on.count > 0 ? database->on.servers[0] : &site->servers[0];
+    if (database->port == 0 && site->server_count > 1)
+        database->port = DATABASE_PORT;
+}
+
 /* ---- reading ---- */
 
 static void complete_site(struct reading *reading)
@@ -90,6 +128,9 @@ static void complete_site(struct reading *reading)
     complete_domain(reading);
     finish_routes(reading);
     complete_web(reading);
+    complete_trusted(reading);
+    complete_database(reading);
+    finish_pools(reading);
     check_site(reading);
 }
 

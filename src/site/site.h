@@ -28,7 +28,7 @@ struct site_listen {
     int64_t dns;         /* port; default 53 as root, else 5300 */
     int64_t inside;      /* port for other servers of the site: apps, and web beside a balancer */
     int64_t control;     /* port of the channel between the servers of the site */
-    bool proxy_protocol; /* connections to http begin with a PROXY header */
+    int64_t proxy_protocol; /* 1: connections to http begin with a PROXY header */
 };
 
 enum site_action { ACTION_STATIC, ACTION_APP, ACTION_REDIRECT, ACTION_RESPOND, ACTION_UPSTREAM };
@@ -89,10 +89,11 @@ enum site_access_log { ACCESS_LOG_COMBINED, ACCESS_LOG_JSON, ACCESS_LOG_OFF };
 struct site_web {
     bool is_present;
     struct site_on on;
-    int64_t workers;              /* edge processes; 0: one per core */
-    struct site_network *trusted; /* whose X-Forwarded-For and PROXY headers are believed; the
-                                     site's balancers are among them */
+    int64_t workers;         /* edge processes; 0: one per core */
+    struct network *trusted; /* whose X-Forwarded-For and PROXY headers are believed */
     size_t trusted_count;
+    size_t trusted_written; /* so many are in the file; behind them the site's own servers that
+                               pass requests on */
     struct site_error_page *errors;
     size_t error_count;
     int64_t access_log; /* enum site_access_log */
@@ -258,6 +259,13 @@ const struct site_server *site_server_find(const struct site *site, struct text 
 bool site_is_on(const struct site *site, const struct site_on *on,
                 const struct site_server *server);
 const struct site_app *site_app_find(const struct site *site, struct text name);
+
+/* Reads "HOST", "HOST:PORT", "[IP]:PORT" or "unix:/path" (no scheme) as an element of `to:`; HOST
+ * may be a server of the site. default_port 0: the port must be there. NULL when it is good, else
+ * what is wrong with it ("needs a port"). The texts of *out are slices of `rest`; board is empty.
+ */
+const char *site_backend_read(const struct site *site, struct text rest, int64_t default_port,
+                              struct site_backend *out);
 
 /* How many servers the list means: an empty one means all. */
 size_t site_on_count(const struct site *site, const struct site_on *on);

@@ -97,6 +97,16 @@ bool parse_time(struct text text, int64_t *ms_out)
     return true;
 }
 
+bool is_token(struct text name)
+{
+    for (size_t i = 0; i < name.len; i++) {
+        unsigned char c = (unsigned char)name.data[i];
+        if (c <= ' ' || c >= 0x7f || strchr("\"(),/:;<=>?@[\\]{}", c) != NULL)
+            return false;
+    }
+    return name.len > 0;
+}
+
 /* The largest unit that divides value. */
 static const char *format_units(const struct unit *units, size_t count, int64_t value,
                                 const char *gap, char out[32])
@@ -130,6 +140,6 @@ const char *format_number(enum field_kind kind, int64_t value, char out[32])
         return format_units(times, COUNT(times), value, "", out);
     if (kind == FIELD_SECONDS)
         return format_number(FIELD_TIME, value * SECOND, out);
-    snprintf(out, 32, "%" PRId64, value);
+    snprintf(out, 32, "%" PRId64 "%s", value, kind == FIELD_PERCENT ? "%" : "");
     return out;
 }

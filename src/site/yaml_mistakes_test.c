@@ -109,8 +109,8 @@ static const struct {
     { "an unknown section",
       T("site: a.example.com\n"
         "colour: blue\n"),
-      "site.yaml:2:1: colour: unknown key; allowed: site, servers, listen, web, app, apps, routes, "
-      "database, dns\n" },
+      "site.yaml:2:1: colour: unknown key; allowed: site, servers, listen, web, app, apps, "
+      "upstreams, routes, balancer, tcp, database, dns\n" },
     { "a misspelt key",
       T("site: a.example.com\n"
         "app: { wsgi: \"a:b\", root: r, wokers: 2 }\n"),
@@ -119,8 +119,8 @@ static const struct {
       T("site: a.example.com\n"
         "web: { colour: blue }\n"
         "app: { wsgi: \"a:b\", root: r }\n"),
-      "site.yaml:2:8: web.colour: unknown key; allowed: on, static, workers, errors, access-log, "
-      "limits, timeouts\n" },
+      "site.yaml:2:8: web.colour: unknown key; allowed: on, static, workers, errors, trusted, "
+      "access-log, limits, timeouts\n" },
     { "a section twice",
       T("site: a.example.com\n"
         "dns: {}\n"
