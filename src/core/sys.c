@@ -1,11 +1,13 @@
 /* Thin wrappers over system calls; see sys.h. */
 #include "core/sys.h"
 
+#include "core/clock.h"
 #include "core/memory.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -191,6 +193,22 @@ void sys_random_hex(char *out, size_t size, size_t bytes)
         out[2 * i + 1] = digits[random[i] & 15];
     }
     out[2 * bytes] = '\0';
+}
+
+enum err sys_wait(int fd, short events, int64_t until_ms)
+{
+    enum { LONGEST_MS = 60000 };
+    struct pollfd ready = { .fd = fd, .events = events };
+    for (;;) {
+        int64_t left_ms = until_ms - clock_now_ms();
+        if (left_ms <= 0)
+            return ERR_TIMEOUT;
+        int count = poll(&ready, 1, (int)(left_ms < LONGEST_MS ? left_ms : LONGEST_MS));
+        if (count > 0)
+            return OK;
+        if (count < 0 && errno != EINTR)
+            return ERR_SYSTEM;
+    }
 }
 
 enum err sys_set_nonblocking(int fd, bool nonblocking)

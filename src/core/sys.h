@@ -45,6 +45,10 @@ void sys_random(void *data, size_t len);
 /* A hex string of bytes*2 characters and a NUL; size must be > bytes*2. */
 void sys_random_hex(char *out, size_t size, size_t bytes);
 
+/* Waits until the descriptor is ready for `events` (POLLIN, POLLOUT) or hangs up. until_ms:
+ * clock_now_ms(). ERR_TIMEOUT. */
+MUST_CHECK enum err sys_wait(int fd, short events, int64_t until_ms);
+
 MUST_CHECK enum err sys_set_nonblocking(int fd, bool nonblocking);
 
 /* One packet with a descriptor over a Unix socket, without waiting. False with errno: not sent. */

@@ -10,10 +10,7 @@
 #include "database/config.h"
 #include "process/site_key.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -70,17 +67,8 @@ static enum err hand_over(struct generation *generation, enum database_account a
                           const char *password, struct why *why)
 {
     char name[64];
-    int fd = memfd_create("database.password", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
-    if (fd < 0 || sys_write_all(fd, text_of(password)) != OK ||
-        fcntl(fd, F_ADD_SEALS, seals) != 0) {
-        int error = errno;
-        fd_close(&fd);
-        return fail(why, ERR_SYSTEM, "cannot make a memory file: %s", strerror(error));
-    }
     descriptor_name(account, name);
-    generation_add_fd(generation, fd, "%s", name);
-    return OK;
+    return generation_add_data(generation, text_of(password), name, why);
 }
 
 enum err database_account_password(const struct generation *generation,
@@ -89,8 +77,7 @@ enum err database_account_password(const struct generation *generation,
 {
     char name[64];
     descriptor_name(account, name);
-    int fd = generation_fd(generation, "%s", name);
-    ssize_t got = fd >= 0 ? sys_pread(fd, password_out, DATABASE_PASSWORD_LIMIT, 0) : -1;
+    ssize_t got = generation_read_data(generation, name, password_out, DATABASE_PASSWORD_LIMIT);
     if (got <= 0)
         return ERR_MISSING;
     password_out[got] = '\0';

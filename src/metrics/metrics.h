@@ -71,5 +71,6 @@ extern const uint32_t metrics_entry_count;
 /* the rest of this folder, which uses the above */
 #include "metrics/board.h"
 #include "metrics/health.h"
+#include "metrics/primary.h"
 
 #endif

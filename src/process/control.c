@@ -1,13 +1,15 @@
 /*
  * The control socket STATE/SITE/run/control.sock: one command line in, one JSON object out. Only
- * root and the user the parent runs as are heard. Clients are never waited for: a silent one is
- * closed, a slow reader gets its answer piece by piece.
+ * root and the user the parent runs as are heard, and the process `peer` for the status. Clients
+ * are never waited for: a silent one is closed, a slow reader gets its answer piece by piece.
  */
 #include "process/parent.h"
 
 #include "core/log.h"
 #include "core/memory.h"
 #include "core/sys.h"
+#include "process/peer.h"
+#include "process/privileges.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -30,6 +32,7 @@ struct control_client {
     struct parent *parent;
     enum client_state state;
     int fd;
+    bool only_status;
     struct loop_watch watch;
     struct loop_timer timer;
     char line[CONTROL_LINE_LIMIT + 2];
@@ -178,6 +181,11 @@ static void run_command(struct control_client *client, struct text line)
         client_answer(client);
         return;
     }
+    if (client->only_status && request.command != CONTROL_STATUS) {
+        print_error(&client->answer, T("only its owner may ask for that"));
+        client_answer(client);
+        return;
+    }
     switch (request.command) {
     case CONTROL_STATUS:
         status_write(parent, &client->answer);
@@ -239,29 +247,36 @@ static void on_client(struct loop_watch *watch, unsigned events)
     }
 }
 
-static bool is_allowed(int fd)
+/* The process `peer` passes the status on to other servers, and may ask for nothing else. */
+static bool is_allowed(const struct parent *parent, int fd, bool *only_status_out)
 {
-    struct ucred peer;
-    socklen_t len = sizeof(peer);
-    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
-           (peer.uid == 0 || peer.uid == geteuid());
+    struct ucred who;
+    socklen_t len = sizeof(who);
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) != 0)
+        return false;
+    bool is_owner = who.uid == 0 || who.uid == geteuid();
+    *only_status_out = !is_owner;
+    return is_owner ||
+           (parent->serving != NULL && who.uid == generation_uid(parent->serving, peer_role.name));
 }
 
 static void on_control(struct loop_watch *watch, unsigned events)
 {
     struct parent *parent = list_entry(watch, struct parent, control_watch);
     size_t count = 0;
+    bool only_status = false;
     (void)events;
     int fd = accept4(parent->control, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     list_each (at, &parent->clients)
         count++;
-    if (fd < 0 || count >= CLIENT_LIMIT || !is_allowed(fd)) {
+    if (fd < 0 || count >= CLIENT_LIMIT || !is_allowed(parent, fd, &only_status)) {
         fd_close(&fd);
         return;
     }
     struct control_client *client = NEW(struct control_client);
     client->parent = parent;
     client->fd = fd;
+    client->only_status = only_status;
     client->answer = buffer_of(ANSWER_LIMIT);
     loop_timer_init(&client->timer, client_late);
     list_append(&parent->clients, &client->link);
@@ -288,6 +303,12 @@ enum err control_open(struct parent *parent, struct why *why)
     umask(before);
     if (!is_bound)
         return fail(why, ERR_SYSTEM, "cannot listen on '%s': %s", path, strerror(error));
+    if (parent->is_root) { /* its group is the process `peer`, see is_allowed() */
+        gid_t group = (gid_t)privileges_uid(text_of(parent->site_name), peer_role.name);
+        if (chown(path, (uid_t)-1, group) != 0 || chmod(path, 0660) != 0)
+            return fail(why, ERR_SYSTEM, "cannot open '%s' to the process `peer`: %s", path,
+                        strerror(errno));
+    }
     return loop_watch_start(parent->loop, &parent->control_watch, parent->control, LOOP_READ,
                             on_control);
 }

@@ -8,21 +8,6 @@
 #include <poll.h>
 #include <unistd.h>
 
-static enum err wait_until(int fd, short events, int64_t until_ms)
-{
-    struct pollfd ready = { .fd = fd, .events = events };
-    for (;;) {
-        int64_t left_ms = until_ms - clock_now_ms();
-        if (left_ms <= 0)
-            return ERR_TIMEOUT;
-        int count = poll(&ready, 1, left_ms < 60000 ? (int)left_ms : 60000);
-        if (count > 0)
-            return OK;
-        if (count < 0 && errno != EINTR)
-            return ERR_SYSTEM;
-    }
-}
-
 static enum err connect_control(const char *path, struct text site_name, int *fd_out,
                                 struct why *why)
 {
@@ -62,7 +47,7 @@ static enum err read_answer(int fd, int64_t until_ms, struct buffer *answer)
             return answer->len > 0 ? OK : ERR_CLOSED;
         else if (errno != EAGAIN)
             return ERR_CLOSED;
-        enum err err = got < 0 ? wait_until(fd, POLLIN, until_ms) : OK;
+        enum err err = got < 0 ? sys_wait(fd, POLLIN, until_ms) : OK;
         if (err != OK)
             return err;
     }

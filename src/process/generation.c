@@ -83,6 +83,36 @@ void generation_add_fd(struct generation *generation, int fd, const char *format
     add(generation, fd, name);
 }
 
+/* -1 with errno. */
+static int sealed_file(const char *name, struct text data)
+{
+    int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd >= 0 && (sys_write_all(fd, data) != OK || fcntl(fd, F_ADD_SEALS, seals) != 0)) {
+        int error = errno;
+        fd_close(&fd);
+        errno = error;
+    }
+    return fd;
+}
+
+enum err generation_add_data(struct generation *generation, struct text data, const char *name,
+                             struct why *why)
+{
+    int fd = sealed_file(name, data);
+    if (fd < 0)
+        return fail(why, ERR_SYSTEM, "cannot make a memory file: %s", strerror(errno));
+    generation_add_fd(generation, fd, "%s", name);
+    return OK;
+}
+
+ssize_t generation_read_data(const struct generation *generation, const char *name, void *data,
+                             size_t size)
+{
+    int fd = generation_fd(generation, "%s", name);
+    return fd >= 0 ? sys_pread(fd, data, size, 0) : -1;
+}
+
 uid_t generation_uid(const struct generation *generation, const char *role_name)
 {
     return generation->is_root ? privileges_uid(generation->site->name, role_name) : geteuid();
@@ -102,17 +132,6 @@ bool generation_is_needed(const char *needs, const char *name)
 }
 
 /* ---- MESSAGE_CONFIG ---- */
-
-static int site_memfd(const struct site *site)
-{
-    int fd = memfd_create("site", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0)
-        return -1;
-    if (sys_write_all(fd, site->source) != OK ||
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) != 0)
-        fd_close(&fd);
-    return fd;
-}
 
 enum err generation_pack(const struct generation *generation, const struct role *role,
                          struct buffer *text, struct message *message, struct why *why)
@@ -136,7 +155,7 @@ enum err generation_pack(const struct generation *generation, const struct role 
     }
     if (text->failed || text->len > MESSAGE_TEXT_LIMIT)
         return fail(why, ERR_LIMIT, "the paths of the site are too long");
-    message->fds[0] = site_memfd(generation->site);
+    message->fds[0] = sealed_file("site", generation->site->source);
     if (message->fds[0] < 0)
         return fail(why, ERR_SYSTEM, "cannot make a memory file: %s", strerror(errno));
     message->text = buffer_text(text);

@@ -99,6 +99,14 @@ int generation_fd(const struct generation *generation, const char *format, ...) 
 void generation_add_fd(struct generation *generation, int fd, const char *format, ...)
     PRINTF_LIKE(3, 4);
 
+/* In prepare(): adds bytes (a password, a key) as a memory file that nobody can change any more. */
+MUST_CHECK enum err generation_add_data(struct generation *generation, struct text data,
+                                        const char *name, struct why *why);
+
+/* Reads such bytes in a role: how many, at most size; -1: there are none of that name. */
+ssize_t generation_read_data(const struct generation *generation, const char *name, void *data,
+                             size_t size);
+
 /* In prepare(): a bound, listening (TCP) or bound (UDP), non-blocking socket under that name; taken
  * over from the serving generation when it has one with the same name and address. */
 MUST_CHECK enum err generation_listen(struct generation *generation, const struct address *address,
@@ -154,6 +162,8 @@ struct role {
      * the parent, 0700, before prepare(). Beside it the parent makes run/FOLDER, 0711, same owner,
      * for sockets that other roles connect to (STATE/run/database/database.sock). */
     const char *folder;
+    /* Optional: the role whose uid its processes have, for two that share files. */
+    const char *uid_of;
     /* Optional: user name to run as instead of the role's own uid (app.user). Empty: own uid. */
     struct text (*user)(const struct generation *generation, size_t index);
     /* Optional: how long a process may take until READY; default 60 s, 120 s for RELOAD_KEEP, for

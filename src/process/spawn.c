@@ -171,7 +171,8 @@ static enum err choose_user(struct birth *birth, struct why *why)
         role->user != NULL ? role->user(birth->generation, birth->slot->index) : text_of(NULL);
     if (user.len > 0)
         return privileges_user(user, &birth->uid, &birth->gid, why);
-    birth->uid = privileges_uid(birth->generation->site->name, role->name);
+    birth->uid =
+        generation_uid(birth->generation, role->uid_of != NULL ? role->uid_of : role->name);
     birth->gid = (gid_t)birth->uid;
     return OK;
 }

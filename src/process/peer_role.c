@@ -1,0 +1,265 @@
+/*
+ * The process `peer`: listens on this server's address for the other servers of the site and on a
+ * Unix socket for the processes of this one, and passes what they say on (peer_link.c). It takes
+ * over a new generation like the DNS role does; connections stay over a reload.
+ */
+#include "process/peer.h"
+
+#include "core/log.h"
+#include "core/memory.h"
+#include "core/sys.h"
+#include "process/peer_link.h"
+#include "process/site_key.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct peer_process {
+    struct peer peer;
+    struct process *self;
+    struct loop_watch channel, network, local;
+    struct generation *live, *next; /* next: built, waits for COMMIT */
+    char buffer[MESSAGE_TEXT_LIMIT + 64];
+};
+
+static size_t peer_count(const struct generation *generation)
+{
+    const struct site *site = generation->site;
+    bool is_one_of_many = site->has_servers && site->server_count > 1 && site->listen.control > 0;
+    return is_one_of_many && site->database.is_present ? 1 : 0;
+}
+
+static void peer_title(const struct generation *generation, size_t index, char *out, size_t size)
+{
+    snprintf(out, size, "peer");
+}
+
+/* ---- in the parent ---- */
+
+static enum err add_key(struct generation *generation, struct why *why)
+{
+    struct site_key key;
+    uint8_t secret[PEER_KEY_BYTES];
+    enum err err = site_key_of(generation, &key, why);
+    if (err != OK)
+        return err;
+    site_key_derive(&key, "peer", secret);
+    site_key_wipe(&key);
+    err = generation_add_data(generation, text_from((const char *)secret, sizeof(secret)),
+                              "peer.key", why);
+    explicit_bzero(secret, sizeof(secret));
+    return err;
+}
+
+static enum err add_board(struct generation *generation, struct why *why)
+{
+    int old =
+        generation->previous != NULL ? generation_fd(generation->previous, "primary.board") : -1;
+    int fd = old >= 0 ? fcntl(old, F_DUPFD_CLOEXEC, 3) : primary_board_open();
+    if (fd < 0)
+        return fail(why, ERR_SYSTEM, "cannot make a memory file: %s", strerror(errno));
+    generation_add_fd(generation, fd, "primary.board");
+    return OK;
+}
+
+static enum err listen_here(struct generation *generation, struct why *why)
+{
+    char path[512];
+    struct address address;
+    snprintf(path, sizeof(path), "%.*s/run/peer/peer.sock", FMT(generation->state));
+    if (address_from_path(text_of(path), &address) != OK)
+        return fail(why, ERR_LIMIT, "the path '%s' is too long for a socket: use --state", path);
+    enum err err = generation_listen(generation, &address, SOCK_STREAM, why, "peer.local");
+    if (err == OK && chmod(path, 0666) != 0) /* who connects is looked at (SO_PEERCRED) */
+        return fail(why, ERR_SYSTEM, "cannot open '%s' to others: %s", path, strerror(errno));
+    return err;
+}
+
+static enum err prepare(struct generation *generation, struct why *why)
+{
+    struct address address = generation->server->address;
+    address_set_port(&address, (uint16_t)generation->site->listen.control);
+    enum err err = add_key(generation, why);
+    if (err == OK)
+        err = add_board(generation, why);
+    if (err == OK)
+        err = listen_here(generation, why);
+    if (err == OK)
+        err = generation_listen(generation, &address, SOCK_STREAM, why, "peer.network");
+    return err;
+}
+
+/* ---- connections ---- */
+
+static void accept_all(int listener, struct peer *peer, void (*begin)(struct peer *, int))
+{
+    enum { AT_ONCE = 16 };
+    for (int i = 0; i < AT_ONCE; i++) {
+        int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0)
+            return;
+        begin(peer, fd);
+    }
+}
+
+static void on_network(struct loop_watch *watch, unsigned events)
+{
+    struct peer_process *process = list_entry(watch, struct peer_process, network);
+    (void)events;
+    accept_all(watch->fd, &process->peer, peer_link_from_network);
+}
+
+static void on_local(struct loop_watch *watch, unsigned events)
+{
+    struct peer_process *process = list_entry(watch, struct peer_process, local);
+    (void)events;
+    accept_all(watch->fd, &process->peer, peer_link_from_here);
+}
+
+/* ---- generations ---- */
+
+static void commit(struct peer_process *process, uint64_t number)
+{
+    struct generation *next = process->next, *old = process->live;
+    struct peer *peer = &process->peer;
+    if (next == NULL || next->number != number)
+        return;
+    if (old != NULL) {
+        loop_watch_stop(&process->network);
+        loop_watch_stop(&process->local);
+    }
+    peer->generation = process->live = next;
+    process->next = NULL;
+    peer->database_uid = generation_uid(next, "database");
+    if (loop_watch_start(peer->loop, &process->network, generation_fd(next, "peer.network"),
+                         LOOP_READ, on_network) != OK ||
+        loop_watch_start(peer->loop, &process->local, generation_fd(next, "peer.local"), LOOP_READ,
+                         on_local) != OK) {
+        log_error("peer", "cannot watch the listening sockets");
+        loop_stop(peer->loop);
+    }
+    if (old != NULL)
+        process_send(process->self, MESSAGE_RELEASED, old->number, T(""));
+    generation_free(old);
+}
+
+static void take(struct peer_process *process, struct generation *generation)
+{
+    generation_free(process->next);
+    process->next = generation;
+    process_send(process->self, MESSAGE_READY, generation->number, T(""));
+}
+
+static void handle(struct peer_process *process, const struct message *message,
+                   struct generation *generation)
+{
+    switch (message->type) {
+    case MESSAGE_CONFIG:
+        if (generation != NULL)
+            take(process, generation);
+        break;
+    case MESSAGE_COMMIT:
+        commit(process, message->generation);
+        break;
+    case MESSAGE_DISCARD:
+        if (process->next != NULL && process->next->number == message->generation) {
+            generation_free(process->next);
+            process->next = NULL;
+        }
+        break;
+    case MESSAGE_DRAIN:
+    case MESSAGE_STOP:
+        loop_stop(process->peer.loop);
+        break;
+    case MESSAGE_READY:
+    case MESSAGE_FAILED:
+    case MESSAGE_RELEASED:
+    case MESSAGE_WORKERS:
+    case MESSAGE_NOTE:
+    case MESSAGE_LOG_PIPE:
+    case MESSAGE_LAST:
+        break; /* never to a role of this kind */
+    }
+}
+
+static void on_channel(struct loop_watch *watch, unsigned events)
+{
+    struct peer_process *process = list_entry(watch, struct peer_process, channel);
+    (void)events;
+    for (;;) {
+        struct message message;
+        struct generation *generation = NULL;
+        struct why why = { "" };
+        enum err err = process_receive(process->self, &message, process->buffer,
+                                       sizeof(process->buffer), &generation, &why);
+        if (err == ERR_BUSY)
+            return;
+        if (err == ERR_CLOSED) { /* the parent is gone, and so should we be */
+            loop_stop(process->peer.loop);
+            return;
+        }
+        if (err != OK) {
+            log_error("peer", "bad message from the parent", STRING("why", why.text));
+            return;
+        }
+        handle(process, &message, generation);
+    }
+}
+
+static enum err start(struct peer_process *process, struct why *why)
+{
+    struct peer *peer = &process->peer;
+    struct generation *first = process->self->first;
+    uint8_t key[PEER_KEY_BYTES];
+    list_init(&peer->links);
+    peer->parent_uid = first->is_root ? 0 : geteuid();
+    peer->primary = primary_board_map(generation_fd(first, "primary.board"));
+    if (generation_read_data(first, "peer.key", key, sizeof(key)) != sizeof(key) ||
+        peer->primary == NULL)
+        return fail(why, ERR_MISSING, "the parent gave no key");
+    enum err err = peer_tls_new(key, "trilith-peer", &peer->tls, why);
+    explicit_bzero(key, sizeof(key));
+    if (err == OK)
+        err = loop_new(LOOP_AUTO, &peer->loop, why);
+    if (err == OK)
+        err = loop_watch_start(peer->loop, &process->channel, process->self->channel, LOOP_READ,
+                               on_channel);
+    if (err != OK)
+        return err;
+    process->self->first = NULL; /* ours from here on */
+    take(process, first);
+    if (process->self->is_replay)
+        commit(process, first->number);
+    return OK;
+}
+
+static int run(struct process *self)
+{
+    struct why why = { "" };
+    struct peer_process *process = NEW(struct peer_process);
+    process->self = self;
+    if (start(process, &why) != OK) {
+        log_error("peer", "cannot start", STRING("why", why.text));
+        process_send(self, MESSAGE_FAILED, self->first->number, text_of(why.text));
+        return 1;
+    }
+    loop_run(process->peer.loop);
+    return 0; /* open connections end with the process */
+}
+
+const struct role peer_role = {
+    .name = "peer",
+    .summary = "the encrypted channel between the servers of the site",
+    .reload = RELOAD_SWAP,
+    .start_order = 5,
+    .needs = "peer. primary.",
+    .count = peer_count,
+    .title = peer_title,
+    .prepare = prepare,
+    .run = run,
+    .folder = "peer",
+};
