@@ -100,3 +100,29 @@ def test_a_crash_loop_is_told(workshop):
     harness.wait_for(lambda: site.status()["state"] == "degraded", 5, "the state degraded")
     page = site.control("status", check=0).stdout
     assert "crash loop: " in page and "ended with signal 9 inside a request" in page, page
+
+
+LEAK = """
+kept = []
+def app(environ, start_response):
+    kept.append(b"x" * (2 << 20))
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"%d" % len(kept)]
+"""
+
+
+def test_a_leak_ends_with_its_worker(workshop):
+    """Each request leaves 2 MiB behind: a worker is followed when it has too much, nobody waits."""
+    site = workshop.up(SITE.replace("echo:app", "leak:app").replace("max-requests: 50", "memory: 80 MiB"),
+                       {"app/leak.py": LEAK})
+    most = 0
+    with Load(site.port, clients=2, pause=0.02) as running:
+        end = time.monotonic() + 30
+        while time.monotonic() < end and site.all_logs().count("app.memory allows") < 4:
+            workers = next(one for one in site.status()["processes"] if one["name"] == "app/app")["workers"]
+            most = max([most] + [worker["memory"] for worker in workers])
+            time.sleep(0.05)
+    assert site.all_logs().count("app.memory allows") >= 4, site.all_logs()[-2000:]
+    assert running.result.failed == 0 and running.result.succeeded > 50, str(running.result)
+    assert most > 0, "status says nothing of their memory"
+    assert most < 300 << 20, f"a worker had {most >> 20} MiB"

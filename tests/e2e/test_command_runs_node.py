@@ -110,7 +110,7 @@ FAILURES = {
 def test_a_program_that_does_not_work_is_explained(workshop, name):
     code, words = FAILURES[name]
     other = str(harness.free_port())
-    site = workshop.up(SITE.replace("start-timeout: 5s", "start-timeout: 1s, ready: /healthz")
+    site = workshop.up(SITE.replace("start-timeout: 5s", "start-timeout: 3s, ready: /healthz")
                        .replace("workers: 2,", "workers: 1,"),
                        {"web/server.js": code.replace("OTHER", other)}, wait=False)
     assert site.process.wait(15) == 1
