@@ -24,6 +24,7 @@ enum option_id {
     OPTION_TO,
     OPTION_MARKDOWN,
     OPTION_KEY,
+    OPTION_SITE,
 };
 
 #define BIT(option) (1u << (option))
@@ -31,7 +32,7 @@ enum option_id {
 /* Values of the options; the defaults are in command.c. */
 struct options {
     bool help, json, quiet, background, follow, access, markdown;
-    const char *state, *server, *listen, *root, *to, *key;
+    const char *state, *server, *listen, *root, *to, *key, *site;
     int64_t lines, workers;
 };
 
@@ -47,7 +48,7 @@ struct option {
 extern const struct option option_rows[];
 extern const size_t option_row_count;
 
-enum { ARGUMENT_LIMIT = 2 };
+enum { ARGUMENT_LIMIT = 3 };
 
 struct invocation {
     const struct command *command;
@@ -96,6 +97,7 @@ int command_up(const struct invocation *invocation);
 int command_run(const struct invocation *invocation);
 int command_status(const struct invocation *invocation);
 int command_stop(const struct invocation *invocation);
+int command_backend(const struct invocation *invocation);
 int command_reload(const struct invocation *invocation);
 int command_logs(const struct invocation *invocation);
 int command_serve(const struct invocation *invocation);

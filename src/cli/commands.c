@@ -64,6 +64,26 @@ const struct command commands[] = {
           "Exit status: 0 it runs, 3 nothing runs there.\n",
       .examples = "  trilith status www.foobar.com --json\n",
       .run = command_status },
+    { .name = "backend",
+      .arguments = "list|weight|drain|undrain|add|remove|reset [NAME] [WEIGHT]",
+      .least = 1,
+      .most = 3,
+      .options = BIT(OPTION_SITE) | BIT(OPTION_STATE) | BIT(OPTION_QUIET) | BIT(OPTION_JSON),
+      .summary = "Change the backends of a running site, without a reload",
+      .details =
+          "NAME is one of `trilith backend list`, such as web/web-01 or\n"
+          "upstream/api/192.0.2.1:8000; web-01 is enough where no other pool has one.\n"
+          "  weight NAME N   give it N shares of the work, 0 to 256 (0: nothing new)\n"
+          "  drain NAME      give it nothing new; what it works on is finished\n"
+          "  undrain NAME    the contrary\n"
+          "  add NAME [N]    add a backend to a pool: POOL/HOST:PORT or POOL/unix:/path\n"
+          "  remove NAME     take it out of its pool\n"
+          "  reset NAME      as the site file says again\n"
+          "It counts at once, survives reloads and restarts, and `trilith status` shows it as a\n"
+          "difference from the site file.\n",
+      .examples = "  trilith backend drain web-01\n"
+                  "  trilith backend add upstream/api/192.0.2.9:8000 2\n",
+      .run = command_backend },
     { .name = "reload",
       .arguments = "[SITE]",
       .most = 1,

@@ -40,6 +40,8 @@ const struct option option_rows[] = {
                             "Print the reference page instead (docs/reference/site.md)."),
     [OPTION_KEY] = ROW("--key", 0, "FILE", OPTION_TEXT, key,
                        "The key of another server of the site; -: standard input."),
+    [OPTION_SITE] = ROW("--site", 0, "SITE", OPTION_TEXT, site,
+                        "The site (a file or a name). Default: the only one that runs."),
 };
 const size_t option_row_count = COUNT(option_rows);
 

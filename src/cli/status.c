@@ -35,8 +35,7 @@ static int64_t number_of(const json_t *object, const char *key)
     return json_integer_value(json_object_get(object, key));
 }
 
-/* "850ms", "12s", "3m", "5h", "9d": the two digits that matter. */
-static const char *format_age(int64_t ms, char out[24])
+const char *status_age(int64_t ms, char out[24])
 {
     static const struct {
         int64_t ms;
@@ -109,7 +108,7 @@ static void write_workers(struct buffer *out, const json_t *process, size_t widt
         int64_t started_ms = number_of(worker, "started"), memory = number_of(worker, "memory");
         bool has_age = started_ms > 0 && now_ms >= started_ms;
         buffer_print(out, " %7s %8" PRId64 "  %" PRId64 " requests",
-                     has_age ? format_age(now_ms - started_ms, age) : "", restarts,
+                     has_age ? status_age(now_ms - started_ms, age) : "", restarts,
                      number_of(worker, "requests"));
         if (memory > 0)
             buffer_print(out, ", %.0f MiB", (double)memory / (1 << 20));
@@ -117,7 +116,7 @@ static void write_workers(struct buffer *out, const json_t *process, size_t widt
             buffer_print(out, ", %" PRId64 " of %" PRId64 " threads busy",
                          number_of(worker, "busy"), number_of(worker, "threads"));
         if (busy_ms >= BUSY_SHOWN_MS)
-            buffer_print(out, ", busy for %s", format_age(busy_ms, busy));
+            buffer_print(out, ", busy for %s", status_age(busy_ms, busy));
         buffer_print(out, "\n");
     }
 }
@@ -132,7 +131,7 @@ static void write_process(struct buffer *out, const json_t *process, size_t widt
     bool is_well = colour == COLOUR_GREEN;
     if (number_of(process, "pid") > 0) {
         snprintf(pid, sizeof(pid), "%" PRId64, number_of(process, "pid"));
-        format_age(number_of(process, "uptime_ms"), age);
+        status_age(number_of(process, "uptime_ms"), age);
     }
     buffer_print(out, "  %-*s  %s%-9s%s", (int)width, string_of(process, "name"),
                  colour_begin(colour, has_colour), state, colour_end(colour, has_colour));
@@ -215,6 +214,7 @@ void status_page(struct buffer *out, const json_t *first, const json_t *second, 
     write_processes(out, second, has_colour);
     write_rates(out, first, second, us);
     status_tables(out, second);
+    status_backends(out, first, second, us, has_colour);
 }
 
 /* ---- the command ---- */

@@ -20,8 +20,7 @@ static const char *string_of(const json_t *object, const char *key)
     return text != NULL ? text : "";
 }
 
-/* "-", "85us", "1.2ms", "340ms", "12s": what matters of microseconds. */
-static const char *format_us(const json_t *us, char out[24])
+const char *status_us(const json_t *us, char out[24])
 {
     int64_t value = json_integer_value(us);
     if (!json_is_integer(us))
@@ -41,8 +40,8 @@ static const char *format_us(const json_t *us, char out[24])
 static const char *format_times(const json_t *times, char out[64])
 {
     char middle[24], slow[24];
-    snprintf(out, 64, "%s / %s", format_us(json_object_get(times, "p50_us"), middle),
-             format_us(json_object_get(times, "p99_us"), slow));
+    snprintf(out, 64, "%s / %s", status_us(json_object_get(times, "p50_us"), middle),
+             status_us(json_object_get(times, "p99_us"), slow));
     return out;
 }
 

@@ -123,6 +123,20 @@ enum err sys_read_file(const char *path, size_t limit, struct text *data_out, st
     return OK;
 }
 
+/* The new name is on the disk only when its folder is. */
+static enum err sync_folder(const char *path, struct why *why)
+{
+    char folder[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    size_t len = slash != NULL ? (size_t)(slash - path) : 0;
+    snprintf(folder, sizeof(folder), "%.*s", slash == NULL ? 1 : (int)(len > 0 ? len : 1),
+             slash == NULL ? "." : path);
+    AUTO(fd_close) int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0 && fsync(fd) != 0)
+        return fail(why, ERR_SYSTEM, "cannot sync folder '%s': %s", folder, strerror(errno));
+    return OK;
+}
+
 enum err sys_replace_file(const char *path, struct text data, mode_t mode, uid_t uid, gid_t gid,
                           struct why *why)
 {
@@ -141,7 +155,7 @@ enum err sys_replace_file(const char *path, struct text data, mode_t mode, uid_t
         unlink(beside);
         return fail(why, ERR_SYSTEM, "cannot write '%s': %s", path, strerror(error));
     }
-    return OK;
+    return sync_folder(path, why);
 }
 
 enum err sys_make_folder(const char *path, mode_t mode, uid_t uid, gid_t gid, struct why *why)

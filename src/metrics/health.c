@@ -191,6 +191,20 @@ struct health_entry *health_next(const struct health_board *board, struct text p
     return NULL;
 }
 
+size_t health_index(const struct health_board *board, const struct health_entry *entry)
+{
+    return (size_t)(entry - board->entries);
+}
+
+int64_t health_bad(const struct health_board *board, const struct health_entry *entry)
+{
+    int64_t bad = 0;
+    for (size_t i = 0; board != NULL && entry != NULL && i < HEALTH_LANES; i++)
+        if (atomic_load(&board->is_lane_used[i]) != 0)
+            bad += metrics_get(&board->lanes[i][entry - board->entries].bad);
+    return bad;
+}
+
 const char *health_state_name(enum health_state state)
 {
     static const char *const names[] = { "unknown", "up", "down", "draining" };

@@ -155,6 +155,12 @@ bool health_read(const struct health_board *board, const struct health_entry *en
  * prefix "upstream/api/", health_member() == HEALTH_MEMBER_ADDED. */
 struct health_entry *health_next(const struct health_board *board, struct text prefix, size_t *at);
 
+/* The place of the entry in that order, below HEALTH_ENTRIES: for tables beside the board. */
+size_t health_index(const struct health_board *board, const struct health_entry *entry);
+
+/* What all edges together counted as bad. */
+int64_t health_bad(const struct health_board *board, const struct health_entry *entry);
+
 const char *health_state_name(enum health_state state); /* "unknown" "up" "down" "draining" */
 const char *health_role_name(enum health_role role);    /* "" "primary" "replica" */
 

@@ -156,6 +156,8 @@ TEST(health_adds_lanes_up)
     metrics_add(&two->bad, 1);
     metrics_set(&one->active, 4);
     metrics_set(&two->active, 1);
+    CHECK(health_bad(board, entry) == 1 && health_bad(board, NULL) == 0, "what edges saw");
+    CHECK(health_index(board, entry) == 0, "the first one");
     health_lane_start(board, 0);
     health_read(board, entry, &view);
     CHECK(view.good == 5 && view.bad == 1, "counters stay: %d %d", (int)view.good, (int)view.bad);

@@ -6,7 +6,7 @@
  *          ──► CHANGE_CONFIG: the live ones build it too ──► commit: all at once
  *     any failure before commit: discard, the serving generation was never touched
  */
-#include "process/parent.h"
+#include "process/backends.h"
 
 #include "core/log.h"
 #include "core/memory.h"
@@ -260,6 +260,7 @@ static void commit(struct parent *parent)
     parent->serving->previous = NULL;
     change->next = NULL;
     change->step = CHANGE_NONE;
+    backends_committed(parent);
     list_each (at, &parent->slots)
         commit_slot(parent, list_entry(at, struct slot, link));
     if (!change->is_asked)

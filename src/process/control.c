@@ -3,7 +3,7 @@
  * root and the user the parent runs as are heard, and the process `peer` for the status. Clients
  * are never waited for: a silent one is closed, a slow reader gets its answer piece by piece.
  */
-#include "process/parent.h"
+#include "process/backends.h"
 
 #include "core/log.h"
 #include "core/memory.h"
@@ -170,6 +170,15 @@ static void do_reload(struct control_client *client)
     buffer_done(&mistakes);
 }
 
+static void do_backend(struct control_client *client, const struct control_request *request)
+{
+    struct why why;
+    if (backends_do(client->parent, request, &why) == OK)
+        status_write_backends(client->parent, &client->answer);
+    else
+        print_error(&client->answer, text_of(why.text));
+}
+
 static void run_command(struct control_client *client, struct text line)
 {
     struct parent *parent = client->parent;
@@ -177,7 +186,8 @@ static void run_command(struct control_client *client, struct text line)
     loop_timer_stop(parent->loop, &client->timer);
     if (control_parse(line, &request) != OK) {
         print_error(&client->answer,
-                    T("unknown command; known: status, reload, stop, version, logs [N]"));
+                    T("unknown command; known: status, reload, stop, version, logs [N], backend "
+                      "list|weight|drain|undrain|add|remove|reset [NAME [N]]"));
         client_answer(client);
         return;
     }
@@ -195,6 +205,9 @@ static void run_command(struct control_client *client, struct text line)
         break;
     case CONTROL_LOGS:
         answer_logs(client, request.lines);
+        break;
+    case CONTROL_BACKEND:
+        do_backend(client, &request);
         break;
     case CONTROL_RELOAD:
         do_reload(client);

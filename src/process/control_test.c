@@ -9,6 +9,50 @@
 #include <stdio.h>
 #include <unistd.h>
 
+TEST(control_parse_knows_backends)
+{
+    static const struct {
+        const char *line;
+        enum err want;
+        enum backend_verb verb;
+        const char *name;
+        int64_t weight;
+    } cases[] = {
+        { "backend list", OK, BACKEND_LIST, "", -1 },
+        { "backend list web/web-01", ERR_SYNTAX, 0, "", 0 },
+        { "backend", ERR_SYNTAX, 0, "", 0 },
+        { "backend weight web/web-01 3", OK, BACKEND_WEIGHT, "web/web-01", 3 },
+        { "backend weight web/web-01 0", OK, BACKEND_WEIGHT, "web/web-01", 0 },
+        { "backend weight web/web-01 257", ERR_SYNTAX, 0, "", 0 },
+        { "backend weight web/web-01 -1", ERR_SYNTAX, 0, "", 0 },
+        { "backend weight web/web-01", ERR_SYNTAX, 0, "", 0 },
+        { "backend drain web-01", OK, BACKEND_DRAIN, "web-01", -1 },
+        { "backend drain web-01 1", ERR_SYNTAX, 0, "", 0 },
+        { "backend undrain web-01", OK, BACKEND_UNDRAIN, "web-01", -1 },
+        { "backend add upstream/api/192.0.2.9:80", OK, BACKEND_ADD, "upstream/api/192.0.2.9:80",
+          -1 },
+        { "backend add upstream/api/x:80 7", OK, BACKEND_ADD, "upstream/api/x:80", 7 },
+        { "backend remove web-01", OK, BACKEND_REMOVE, "web-01", -1 },
+        { "backend reset web-01", OK, BACKEND_RESET, "web-01", -1 },
+        { "backend kill web-01", ERR_SYNTAX, 0, "", 0 },
+        { "backend drain web\x1b[1m", ERR_SYNTAX, 0, "", 0 },
+        { "backend drain", ERR_SYNTAX, 0, "", 0 },
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct control_request request = { 0 };
+        struct text line = text_of(cases[i].line);
+        CHECK(control_parse(line, &request) == cases[i].want, "'%s'", cases[i].line);
+        if (cases[i].want != OK)
+            continue;
+        CHECK(request.command == CONTROL_BACKEND && request.verb == cases[i].verb, "'%s'",
+              cases[i].line);
+        CHECK(text_equal(request.name, text_of(cases[i].name)), "'%s'", cases[i].line);
+        CHECK(request.weight == cases[i].weight, "'%s'", cases[i].line);
+        for (size_t cut = 0; cut < line.len; cut++)
+            CHECK(control_parse(text_part(line, 0, cut), &request) != ERR_LIMIT, "cut at %zu", cut);
+    }
+}
+
 TEST(control_parse_knows_its_commands)
 {
     static const struct {

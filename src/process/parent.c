@@ -2,7 +2,7 @@
  * The parent of one server's processes: reads the site, takes the state folder, starts the first
  * generation, proves that the site answers, and then waits for signals, deaths and commands.
  */
-#include "process/parent.h"
+#include "process/backends.h"
 
 #include "core/clock.h"
 #include "core/log.h"
@@ -237,6 +237,7 @@ static enum err open_parts(struct parent *parent, struct why *why)
     parent->metrics = counters_new();
     parent->board = board_new();
     parent->health = health_new();
+    backends_open(parent);
     parent->started_ms = loop_now_ms(parent->loop);
     change_init(parent);
     loop_task_init(&parent->sweep_task, sweep);
@@ -293,6 +294,7 @@ static void close_all(struct parent *parent)
     control_answer_stop(parent); /* now a new start would find the way free */
     counters_free(parent->metrics);
     board_free(parent->board);
+    backends_close(parent);
     health_free(parent->health);
     memory_free((void *)parent->roles);
 }

@@ -89,6 +89,7 @@ struct change {
     bool is_broken;          /* parent->reason says why; torn down by the task */
 };
 
+struct backends;
 struct control_client;
 struct probe;
 
@@ -124,7 +125,8 @@ struct parent {
     struct metrics_block *metrics;
     struct board *board;
     struct health_board *health;
-    struct log_tail *tails; /* SLOT_LIMIT + 1, the last one for the parent's own lines */
+    struct backends *backends; /* what was changed at run time (backends.h) */
+    struct log_tail *tails;    /* SLOT_LIMIT + 1, the last one for the parent's own lines */
     uint8_t tail_users[SLOT_LIMIT];
     int tails_fd;
     struct probe *probe; /* NULL: none runs */
@@ -225,11 +227,25 @@ enum control_command {
     CONTROL_STOP,
     CONTROL_VERSION,
     CONTROL_LOGS,
+    CONTROL_BACKEND,
+};
+
+enum backend_verb {
+    BACKEND_LIST,
+    BACKEND_WEIGHT,
+    BACKEND_DRAIN,
+    BACKEND_UNDRAIN,
+    BACKEND_ADD,
+    BACKEND_REMOVE,
+    BACKEND_RESET,
 };
 
 struct control_request {
     enum control_command command;
-    uint64_t lines; /* of CONTROL_LOGS */
+    uint64_t lines;         /* of CONTROL_LOGS */
+    enum backend_verb verb; /* of CONTROL_BACKEND */
+    struct text name;       /* of a backend, in the line; empty with BACKEND_LIST */
+    int64_t weight;         /* of BACKEND_WEIGHT and BACKEND_ADD; -1: the site file's */
 };
 
 enum { CONTROL_LINE_LIMIT = 256, CONTROL_LOG_LINES_LIMIT = 10000 };
@@ -246,8 +262,9 @@ void control_answer_stop(struct parent *parent);
 /* The JSON lists "apps" and "routes" of `status`, into its root object (a json_t). */
 void status_add_board(const struct board *board, void *root);
 
-/* The JSON text of `status`. */
+/* The JSON text of `status`, and of `backend`. */
 void status_write(struct parent *parent, struct buffer *out);
+void status_write_backends(struct parent *parent, struct buffer *out);
 
 /* ---- metrics ---- */
 

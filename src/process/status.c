@@ -1,5 +1,5 @@
 /* The answer to `status`: what runs, how it is, what it said last. README.md documents it. */
-#include "process/parent.h"
+#include "process/backends.h"
 
 #include "core/clock.h"
 
@@ -135,6 +135,14 @@ static int append_json(const char *data, size_t len, void *context)
     return 0;
 }
 
+/* Frees root. */
+static void print_json(json_t *root, struct buffer *out)
+{
+    if (json_dump_callback(root, append_json, out, JSON_COMPACT) != 0)
+        out->failed = true;
+    json_decref(root);
+}
+
 void status_write(struct parent *parent, struct buffer *out)
 {
     char since[CLOCK_ISO_SIZE];
@@ -158,7 +166,14 @@ void status_write(struct parent *parent, struct buffer *out)
     json_object_set_new(root, "processes", processes);
     json_object_set_new(root, "metrics", metrics_of(parent));
     status_add_board(parent->board, root);
-    if (json_dump_callback(root, append_json, out, JSON_COMPACT) != 0)
-        out->failed = true;
-    json_decref(root);
+    status_add_backends(parent, root);
+    print_json(root, out);
+}
+
+void status_write_backends(struct parent *parent, struct buffer *out)
+{
+    json_t *root = json_object();
+    json_object_set_new(root, "ok", json_true());
+    status_add_backends(parent, root);
+    print_json(root, out);
 }

@@ -1,0 +1,187 @@
+/*
+ * A look at a backend as steps of a connection; the answer is judged in visit_judge.c.
+ *
+ *   CONNECT ──► SEND (HTTP, PROXY header) ──► READ ──► done()  ──► the stream closes ──► freed
+ *      └───────────────┴── broken, or over the deadline ──┘
+ */
+#include "health/visit.h"
+
+#include "core/clock.h"
+#include "core/memory.h"
+#include "stream/proxy.h"
+#include "stream/stream.h"
+
+#include <stdio.h>
+
+struct visit {
+    struct loop *loop;
+    struct stream *stream; /* NULL: no socket could be made */
+    struct loop_timer timer;
+    const struct site_check *check;
+    struct buffer request, answer;
+    int64_t started_us, proxy_protocol;
+    bool is_connected, is_done;
+    void (*done)(void *owner, const struct visit_result *result);
+    void *owner;
+    struct why why;
+};
+
+static void visit_free(struct visit *visit)
+{
+    loop_timer_stop(visit->loop, &visit->timer);
+    buffer_done(&visit->request);
+    buffer_done(&visit->answer);
+    memory_free(visit);
+}
+
+/* The verdict is out: says it, once, and lets the connection go. */
+static void finish(struct visit *visit, bool is_good, const char *reason)
+{
+    struct visit_result result = { .is_good = is_good };
+    if (visit->is_done)
+        return;
+    visit->is_done = true;
+    loop_timer_stop(visit->loop, &visit->timer);
+    result.latency_us = clock_now_us() - visit->started_us;
+    snprintf(result.reason, sizeof(result.reason), "%s", reason);
+    void *owner = visit->owner;
+    void (*done)(void *, const struct visit_result *) = visit->done;
+    if (visit->stream == NULL)
+        visit_free(visit);
+    else if (is_good)
+        stream_close(visit->stream);
+    else
+        stream_abort(visit->stream);
+    done(owner, &result);
+}
+
+static void late(struct loop_timer *timer)
+{
+    struct visit *visit = list_entry(timer, struct visit, timer);
+    char reason[HEALTH_REASON_SIZE];
+    if (visit->stream == NULL) {
+        finish(visit, false, visit->why.text);
+        return;
+    }
+    snprintf(reason, sizeof(reason), "%s within %lld ms",
+             visit->is_connected ? "no answer" : "no connection",
+             (long long)visit->check->timeout_ms);
+    finish(visit, false, reason);
+}
+
+/* ---- the conversation ---- */
+
+static void judge(struct visit *visit, bool is_end)
+{
+    char reason[HEALTH_REASON_SIZE];
+    struct text answer = buffer_text(&visit->answer);
+    enum visit_verdict verdict = visit->check->type == SITE_CHECK_MYSQL
+                                     ? visit_judge_mysql(answer, is_end, reason)
+                                     : visit_judge_http(visit->check, answer, is_end, reason);
+    if (verdict == VISIT_MORE)
+        stream_receive(visit->stream, 0);
+    else
+        finish(visit, verdict == VISIT_GOOD, reason);
+}
+
+static void on_connected(struct stream *stream, enum err err)
+{
+    struct visit *visit = stream_owner(stream);
+    if (visit->is_done)
+        return;
+    if (err != OK) {
+        finish(visit, false,
+               err == ERR_CLOSED   ? "connection refused"
+               : err == ERR_SYSTEM ? "cannot be reached"
+                                   : err_text(err));
+        return;
+    }
+    visit->is_connected = true;
+    if (visit->request.len > 0) {
+        struct iovec out = { visit->request.data, visit->request.len };
+        stream_send(stream, &out, 1, 0);
+    } else if (visit->check->type == SITE_CHECK_TCP) {
+        finish(visit, true, "accepts connections");
+    } else {
+        stream_receive(stream, 0);
+    }
+}
+
+static void on_sent(struct stream *stream, enum err err)
+{
+    struct visit *visit = stream_owner(stream);
+    if (visit->is_done)
+        return;
+    if (err == OK && visit->check->type == SITE_CHECK_TCP)
+        finish(visit, true, "accepts connections");
+    else
+        stream_receive(stream, 0); /* after an error too: it may have said why */
+}
+
+static void on_received(struct stream *stream, struct text data, enum err err)
+{
+    struct visit *visit = stream_owner(stream);
+    if (visit->is_done)
+        return;
+    if (err != OK && visit->answer.len == 0) {
+        finish(visit, false, err == ERR_CLOSED ? "connection reset" : err_text(err));
+        return;
+    }
+    size_t room = VISIT_ANSWER_LIMIT - visit->answer.len;
+    buffer_append(&visit->answer, text_part(data, 0, room));
+    judge(visit, err != OK || data.len == 0);
+}
+
+static void on_closed(struct stream *stream)
+{
+    visit_free(stream_owner(stream));
+}
+
+static const struct stream_events visit_events = { on_connected, on_received, on_sent, on_closed };
+
+static void write_request(struct visit *visit)
+{
+    char header[PROXY_WRITE_MAX];
+    enum proxy_version version = visit->proxy_protocol == PROXY_PROTOCOL_V2 ? PROXY_V2 : PROXY_V1;
+    if (visit->proxy_protocol != PROXY_PROTOCOL_OFF)
+        buffer_append(&visit->request, text_from(header, proxy_write_local(version, header)));
+    if (visit->check->type != SITE_CHECK_HTTP)
+        return;
+    buffer_print(&visit->request,
+                 "GET %.*s HTTP/1.1\r\nHost: %.*s\r\nUser-Agent: trilith-health/%s\r\n"
+                 "Accept: */*\r\nConnection: close\r\n\r\n",
+                 FMT(visit->check->path), FMT(visit->check->host), TRILITH_VERSION);
+}
+
+struct visit *visit_start(struct loop *loop, const struct visit_plan *plan,
+                          void (*done)(void *owner, const struct visit_result *result), void *owner)
+{
+    struct visit *visit = NEW(struct visit);
+    *visit = (struct visit){ .loop = loop,
+                             .check = plan->check,
+                             .proxy_protocol = plan->proxy_protocol,
+                             .request = buffer_of(VISIT_ANSWER_LIMIT),
+                             .answer = buffer_of(VISIT_ANSWER_LIMIT),
+                             .started_us = clock_now_us(),
+                             .done = done,
+                             .owner = owner };
+    loop_timer_init(&visit->timer, late);
+    write_request(visit);
+    /* one deadline for all of it, ours; the stream's own is longer */
+    enum err err = stream_connect(loop, &plan->address, 2 * plan->check->timeout_ms, &visit_events,
+                                  visit, &visit->stream, &visit->why);
+    loop_timer_start(loop, &visit->timer, err == OK ? plan->check->timeout_ms : 0);
+    return visit;
+}
+
+void visit_cancel(struct visit *visit)
+{
+    if (visit == NULL)
+        return;
+    visit->is_done = true;
+    loop_timer_stop(visit->loop, &visit->timer);
+    if (visit->stream != NULL)
+        stream_abort(visit->stream);
+    else
+        visit_free(visit);
+}
