@@ -8,6 +8,7 @@
 #include "cli/cli.h"
 #include "core/memory.h"
 #include "database/database.h"
+#include "database/sql.h"
 #include "dns/dns.h"
 #include "health/health.h"
 #include "lab/lab.h"
@@ -102,6 +103,8 @@ int main(int argc, char **argv)
     static const struct cli_tool tools[] = {
         { "lab", "up|down|...", "Run the whole topology of a site on this machine", lab_usage,
           lab_command },
+        { "sql", "--listen ADDR ...", "Pass SQL on to a primary and its replicas", sql_usage,
+          sql_command_line },
         { .name = NULL },
     };
     return cli_main(argc, argv, roles, tools);

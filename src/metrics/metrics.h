@@ -33,6 +33,14 @@
     X(tunnels_open, GAUGE, "Tunnels (WebSocket) open now")                                         \
     X(dns_queries, COUNTER, "DNS queries answered")                                                \
     X(dns_refused, COUNTER, "DNS queries refused or malformed")                                    \
+    X(sql_sessions, COUNTER, "Clients of the SQL proxy")                                           \
+    X(sql_sessions_open, GAUGE, "Clients of the SQL proxy now")                                    \
+    X(sql_commands, COUNTER, "Commands of SQL clients")                                            \
+    X(sql_replica_reads, COUNTER, "Commands of SQL clients that a replica answered")               \
+    X(sql_refused, COUNTER, "Writes that a replica refused and the primary took (1290)")           \
+    X(sql_retried, COUNTER, "Reads that were lost and asked again elsewhere")                      \
+    X(sql_held, COUNTER, "Commands that waited for a primary")                                     \
+    X(sql_failed, COUNTER, "SQL commands that ended with an error of the proxy itself")            \
     X(log_dropped, COUNTER, "Log lines dropped because the log could not take them")
 
 struct metrics {

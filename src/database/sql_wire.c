@@ -1,0 +1,41 @@
+/*
+ * Sending over a stream: one buffer is on its way while the other fills, so that everything which
+ * comes in the meantime leaves in one piece.
+ */
+#include "database/sql_private.h"
+
+enum { KEPT = 16384 /* of memory for the next time */, SEND_MS = 60000 };
+
+void sql_wire_init(struct sql_wire *wire, size_t limit)
+{
+    *wire = (struct sql_wire){ .waiting = buffer_of(limit), .flying = buffer_of(limit) };
+}
+
+void sql_wire_flush(struct sql_wire *wire)
+{
+    if (wire->is_sending || wire->waiting.len == 0 || wire->stream == NULL)
+        return;
+    struct buffer next = wire->waiting;
+    wire->waiting = wire->flying;
+    wire->flying = next;
+    struct iovec iov = { wire->flying.data, wire->flying.len };
+    wire->is_sending = true;
+    stream_send(wire->stream, &iov, 1, SEND_MS);
+}
+
+bool sql_wire_sent(struct sql_wire *wire)
+{
+    wire->is_sending = false;
+    if (wire->flying.capacity > KEPT)
+        buffer_done(&wire->flying);
+    else
+        buffer_clear(&wire->flying);
+    sql_wire_flush(wire);
+    return wire->is_sending;
+}
+
+void sql_wire_done(struct sql_wire *wire)
+{
+    buffer_done(&wire->waiting);
+    buffer_done(&wire->flying);
+}
