@@ -54,16 +54,91 @@ static enum err make_php(const struct web_setup *setup, const struct site_route 
                             why);
 }
 
-static enum err make_app(const struct web_setup *setup, const struct site_route *route,
-                         struct http_handler **handler_out, struct why *why)
+static enum err make_near(const struct web_setup *setup, const struct site_route *route,
+                          const struct site_app *app, struct http_handler **handler_out,
+                          struct why *why)
 {
-    const struct site_app *app = site_app_find(setup->generation->site, route->app);
-    if (app != NULL && app->kind == APP_COMMAND)
+    if (app->kind == APP_COMMAND)
         return make_command(setup, app, handler_out, why);
-    if (app != NULL && app->kind == APP_PHP)
+    if (app->kind == APP_PHP)
         return make_php(setup, route, app, handler_out, why);
     return app_handler_make(setup->loop, setup->process, setup->generation, route, handler_out,
                             why);
+}
+
+/* ---- other servers ---- */
+
+/* The servers of a pool but for `own`; NULL when there is none. */
+static struct http_handler *make_pool(const struct web_setup *setup, const struct site_pool *pool,
+                                      const struct site_server *own)
+{
+    struct address *addresses = memory_new_array(pool->backend_count + 1, sizeof(*addresses));
+    struct balancer_group group = { .name = pool->name,
+                                    .addresses = addresses,
+                                    .connections = (size_t)pool->connections,
+                                    .queue = (size_t)pool->queue,
+                                    .request_ms = pool->total_ms,
+                                    .metrics = setup->process->metrics };
+    for (size_t i = 0; i < pool->backend_count; i++)
+        if (pool->backends[i].server != own || own == NULL)
+            addresses[group.count++] = pool->backends[i].address;
+    struct http_handler *handler = group.count > 0 ? balancer_group_new(setup->loop, &group) : NULL;
+    memory_free(addresses);
+    return handler;
+}
+
+static void free_near(struct http_handler *handler)
+{
+    if (balancer_is_upstream(handler))
+        balancer_upstream_free(handler);
+    else if (php_handler_is(handler))
+        php_handler_free(handler);
+    else if (handler != NULL)
+        app_handler_free(handler);
+}
+
+/* The app here, those on other servers, or both. */
+static enum err make_app(const struct web_setup *setup, const struct site_route *route,
+                         struct http_handler **handler_out, struct why *why)
+{
+    const struct site *site = setup->generation->site;
+    const struct site_server *server = setup->generation->server;
+    const struct site_app *app = site_app_find(site, route->app);
+    struct http_handler *near = NULL, *far = NULL;
+    if (site_is_on(site, &app->on, server)) {
+        enum err err = make_near(setup, route, app, &near, why);
+        if (err != OK)
+            return err;
+    }
+    if (site_serves(site, server))
+        far = make_pool(setup, &app->pool, server);
+    if (near != NULL && far == NULL) {
+        *handler_out = near;
+        return OK;
+    }
+    *handler_out = web_near_handler(setup, app, near, far);
+    if (*handler_out != NULL)
+        return OK;
+    free_near(near);
+    balancer_upstream_free(far);
+    return fail(why, ERR_LIMIT, "too many routes");
+}
+
+static void free_app(struct http_handler *handler)
+{
+    if (!web_near_is(handler)) {
+        free_near(handler);
+        return;
+    }
+    free_near(web_near_of(handler));
+    balancer_upstream_free(web_far_of(handler));
+}
+
+static enum err make_balancer(const struct web_setup *setup, struct http_handler **handler_out,
+                              struct why *why)
+{
+    *handler_out = make_pool(setup, &setup->generation->site->balancer.pool, NULL);
+    return *handler_out != NULL ? OK : fail(why, ERR_MISSING, "no server has a web part");
 }
 
 static enum err make_upstream(const struct web_setup *setup, const struct site_route *route,
@@ -73,16 +148,6 @@ static enum err make_upstream(const struct web_setup *setup, const struct site_r
                                  why);
 }
 
-static void free_app(struct http_handler *handler)
-{
-    if (balancer_is_upstream(handler))
-        balancer_upstream_free(handler);
-    else if (php_handler_is(handler))
-        php_handler_free(handler);
-    else
-        app_handler_free(handler);
-}
-
 /* One process, one hop: web, the balancer and the bridge into the application. */
 static int run_edge(struct process *self)
 {
@@ -90,7 +155,8 @@ static int run_edge(struct process *self)
         { .action = ACTION_APP, .make = make_app, .free = free_app },
         { .action = ACTION_UPSTREAM, .make = make_upstream, .free = balancer_upstream_free },
     };
-    return web_run(self, makers, COUNT(makers));
+    static const struct web_front front = { make_balancer, balancer_upstream_free };
+    return web_run(self, makers, COUNT(makers), &front);
 }
 
 static const struct role edge_role = WEB_ROLE(run_edge);

@@ -120,11 +120,14 @@ static enum err add_name_servers(struct dns_zone *zone, const struct site *site,
 static enum err add_site(struct dns_zone *zone, const struct site *site, struct why *why)
 {
     struct dns_name name;
+    /* where browsers should go */
+    const struct site_on *doors =
+        site->balancer.is_present ? &site->balancer.pool.on : &site->web.on;
     enum err err = dns_name_parse(site->name, NULL, &name, why);
     if (err == OK)
-        err = add_servers(zone, site, &site->web.on, &zone->apex, why);
+        err = add_servers(zone, site, doors, &zone->apex, why);
     if (err == OK && !dns_name_equal(&name, &zone->apex))
-        err = add_servers(zone, site, &site->web.on, &name, why);
+        err = add_servers(zone, site, doors, &name, why);
     for (size_t i = 0; err == OK && site->has_servers && i < site->server_count; i++) {
         struct dns_name *server = name_below(zone, site->servers[i].name, why);
         if (server == NULL)

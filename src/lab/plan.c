@@ -124,9 +124,10 @@ static enum err add_client(struct lab_plan *plan, struct why *why)
 
 /* ---- the site's doors ---- */
 
-static bool is_web(const struct site *site, const struct site_server *server)
+/* Where browsers are sent. */
+static bool is_door(const struct site *site, const struct site_server *server)
 {
-    return site->web.is_present && site_is_on(site, &site->web.on, server);
+    return site->balancer.is_present ? site_balances(site, server) : site_serves(site, server);
 }
 
 static void find_doors(struct lab_plan *plan)
@@ -136,7 +137,7 @@ static void find_doors(struct lab_plan *plan)
         const struct lab_node *node = &plan->nodes[i];
         if (node->server == NULL)
             continue;
-        if (plan->entry.len == 0 && is_web(site, node->server)) {
+        if (plan->entry.len == 0 && is_door(site, node->server)) {
             plan->entry = node->address;
             address_set_port(&plan->entry, (uint16_t)site->listen.http);
         }

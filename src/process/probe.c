@@ -19,7 +19,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { HTTP_MS = 20000, DNS_MS = 1000, DNS_TRIES = 5, PROBE_MS = 30000 };
+enum {
+    HTTP_MS = 20000,
+    DNS_MS = 1000,
+    DNS_TRIES = 5,
+    PROBE_MS = 30000,
+    OTHERS_MS = 10000, /* the other servers of the site may take so long to be there */
+    AGAIN_MS = 100,
+    EXIT_FAILED = 1,
+    EXIT_WAITS = 2,
+};
 
 struct probe {
     pid_t pid;
@@ -32,6 +41,7 @@ struct probe_target {
     struct address http, dns; /* len 0: none */
     const char *host;
     bool is_gateway; /* another server answers for / */
+    bool has_others; /* what answers may need servers that start at the same time */
 };
 
 /* ---- in the child ---- */
@@ -100,6 +110,18 @@ static enum err ask_http(const struct probe_target *target, struct why *why)
     return OK;
 }
 
+/* One that needs other servers is asked again until they are there. */
+static enum err ask_site(const struct probe_target *target, struct why *why)
+{
+    int64_t end_ms = clock_now_ms() + OTHERS_MS;
+    enum err err = ask_http(target, why);
+    while (err == ERR_STATE && target->has_others && clock_now_ms() < end_ms) {
+        clock_sleep_ms(AGAIN_MS);
+        err = ask_http(target, why);
+    }
+    return err;
+}
+
 static void write_question(struct buffer *out, uint16_t id, const char *host)
 {
     struct text rest = text_of(host);
@@ -156,13 +178,15 @@ _Noreturn static void probe_child(struct parent *parent, const struct probe_targ
         privileges_die_with(parent_pid);
         sandbox_enter();
         if (target->http.len > 0)
-            err = ask_http(target, &why);
+            err = ask_site(target, &why);
         if (err == OK && target->dns.len > 0)
             err = ask_dns(&target->dns, target->host, &why);
     }
     if (err != OK)
         dprintf(1, "%s", why.text);
-    _exit(err == OK ? 0 : 1);
+    /* this server does its part; that the others do theirs must not be asked by starting anew */
+    bool waits = err == ERR_STATE && target->has_others;
+    _exit(err == OK ? 0 : waits ? EXIT_WAITS : EXIT_FAILED);
 }
 
 /* ---- in the parent ---- */
@@ -204,8 +228,10 @@ void parent_each_url(const struct parent *parent,
     }
 }
 
-static bool has_gateway(const struct site *site)
+static bool has_gateway(const struct site *site, const struct site_server *server)
 {
+    if (site_balances(site, server))
+        return true;
     for (size_t i = 0; i < site->route_count; i++)
         if (site->routes[i].action == ACTION_UPSTREAM && text_equal(site->routes[i].path, T("/")))
             return true;
@@ -217,7 +243,8 @@ static struct probe_target find_target(const struct parent *parent)
     const struct generation *serving = parent->serving;
     struct probe_target target = {
         .host = parent->site_name,
-        .is_gateway = has_gateway(serving->site),
+        .is_gateway = has_gateway(serving->site, serving->server),
+        .has_others = serving->site->server_count > 1,
     };
     for (size_t i = 0; i < serving->fd_count; i++) {
         const struct process_fd *at = &serving->fds[i];
@@ -282,7 +309,11 @@ bool probe_reaped(struct parent *parent, pid_t pid, int wait_status)
     ssize_t len = sys_read(parent->probe->output, reason, sizeof(reason) - 1);
     reason[len > 0 ? len : 0] = '\0';
     probe_free(parent);
-    bool is_good = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0;
+    bool waits = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == EXIT_WAITS;
+    bool is_good = waits || (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0);
+    if (waits)
+        log_warn("process", "ready, but the site does not answer here yet; it may need the others",
+                 STRING("reason", reason));
     parent_probed(parent, is_good ? OK : ERR_STATE,
                   reason[0] != '\0' ? reason : "the site did not answer in time");
     return true;

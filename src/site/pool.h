@@ -105,8 +105,8 @@ struct site_pool {
 };
 
 struct site_balancer {
-    struct site_pool pool; /* "web"; first, so that one table of rows reads them all */
-    bool is_present;
+    struct site_pool pool;   /* "web"; first, so that one table of rows reads them all */
+    bool is_present;         /* false also when one server would only spread over itself */
     struct network *trusted; /* whose X-Forwarded-For and PROXY headers are believed */
     size_t trusted_count;
 };

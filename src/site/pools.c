@@ -226,6 +226,14 @@ static const struct site_pool **next_pool(struct reading *reading)
 
 /* ---- balancer: ---- */
 
+/* One server that is balancer and web has nobody to spread requests over. */
+static bool is_alone(const struct site *site)
+{
+    return site->balancer.pool.backend_count == 1 &&
+           site_on_count(site, &site->balancer.pool.on) == 1 &&
+           site_is_on(site, &site->balancer.pool.on, site->balancer.pool.backends[0].server);
+}
+
 static void finish_balancer(struct reading *reading)
 {
     struct site *site = reading->site;
@@ -248,7 +256,9 @@ static void finish_balancer(struct reading *reading)
                                is_both ? site->listen.inside : site->listen.http);
     }
     complete_pool(reading, node_find(reading->root, T("balancer")), &path, &balancer->pool);
-    *next_pool(reading) = &balancer->pool;
+    balancer->is_present = !is_alone(site);
+    if (balancer->is_present)
+        *next_pool(reading) = &balancer->pool;
 }
 
 /* ---- upstreams: and tcp: ---- */

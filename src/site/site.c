@@ -292,3 +292,25 @@ const struct site_pool *site_pool_find(const struct site *site, struct text name
     }
     return NULL;
 }
+
+bool site_balances(const struct site *site, const struct site_server *server)
+{
+    return site->balancer.is_present && site_is_on(site, &site->balancer.pool.on, server);
+}
+
+bool site_serves(const struct site *site, const struct site_server *server)
+{
+    return site->web.is_present && site_is_on(site, &site->web.on, server);
+}
+
+bool site_is_inside(const struct site *site, const struct site_server *server)
+{
+    for (size_t i = 0; i < site->pool_count; i++) {
+        const struct site_pool *pool = site->pools[i];
+        for (size_t j = 0; j < pool->backend_count; j++) {
+            if (pool->backends[j].server == server && pool->backends[j].port == site->listen.inside)
+                return true;
+        }
+    }
+    return false;
+}

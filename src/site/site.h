@@ -267,6 +267,13 @@ const struct site_app *site_app_find(const struct site *site, struct text name);
 const char *site_backend_read(const struct site *site, struct text rest, int64_t default_port,
                               struct site_backend *out);
 
+/* Whether that server spreads requests over the servers of web. */
+bool site_balances(const struct site *site, const struct site_server *server);
+/* Whether it answers browsers itself. */
+bool site_serves(const struct site *site, const struct site_server *server);
+/* Whether other servers pass requests to its port listen.inside. */
+bool site_is_inside(const struct site *site, const struct site_server *server);
+
 /* How many servers the list means: an empty one means all. */
 size_t site_on_count(const struct site *site, const struct site_on *on);
 

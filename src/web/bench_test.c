@@ -97,7 +97,7 @@ bool bench_start(struct bench *bench, const char *site, const struct web_maker *
     if (source == NULL || !CHECK(loop_new(LOOP_AUTO, &bench->loop, &why) == OK, "%s", why.text))
         return false;
     enum err err = web_generation_new(bench->loop, &bench->process, source, makers, maker_count,
-                                      &bench->generation, &why);
+                                      NULL, &bench->generation, &why);
     if (!CHECK(err == OK, "%s", why.text))
         return false;
     bench->server = http_server_new(bench->loop, &bench->generation->config);

@@ -36,6 +36,7 @@ struct door {
     size_t connections; /* open ones; the door lives as long as they do */
     bool is_wanted;
     bool is_closed;
+    bool is_inside; /* only for the servers of the site */
 };
 
 /* ---- connections ---- */
@@ -57,10 +58,30 @@ static void connection_released(void *argument)
     door_drop_if_done(door);
 }
 
+/* Behind the port between the servers nothing asks who somebody is: what they pass on is believed.
+ */
+static bool is_welcome(const struct door *door, const struct address *peer)
+{
+    const struct site *site = door->edge->current->source->site;
+    struct address ip = *peer;
+    address_set_port(&ip, 0);
+    for (size_t i = 0; i < site->server_count && door->is_inside; i++) {
+        if (address_equal(&site->servers[i].address, &ip))
+            return true;
+    }
+    return !door->is_inside;
+}
+
 static void connection_accepted(void *owner, int fd, const struct address *peer)
 {
     struct door *door = owner;
     struct metrics *metrics = door->edge->process->metrics;
+    if (!is_welcome(door, peer)) {
+        fd_close(&fd);
+        if (door->listener != NULL)
+            stream_listener_released(door->listener);
+        return;
+    }
     door->connections++;
     metrics_add(&metrics->connections_accepted, 1);
     metrics_add(&metrics->connections_open, 1);
@@ -122,7 +143,7 @@ static struct door *door_find(const struct list *doors, ino_t inode, size_t limi
     return NULL;
 }
 
-static void door_want(struct web_edge *edge, int fd, size_t limit, bool is_own)
+static void door_want(struct web_edge *edge, int fd, size_t limit, bool is_own, bool is_inside)
 {
     struct list *doors = is_own ? &edge->doors : &edge->foreign_doors;
     struct stat info;
@@ -134,6 +155,7 @@ static void door_want(struct web_edge *edge, int fd, size_t limit, bool is_own)
         door->edge = edge;
         door->inode = info.st_ino;
         door->limit = limit;
+        door->is_inside = is_inside;
         door->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
         list_append(doors, &door->link);
         if (is_own)
@@ -154,23 +176,31 @@ static void doors_close(struct list *doors, bool all)
     }
 }
 
-static size_t sockets_count(const struct generation *generation)
+static size_t sockets_count(const struct generation *generation, const char *name)
 {
     size_t count = 0;
-    while (generation_fd(generation, "listen.http.%zu", count) >= 0)
+    while (generation_fd(generation, "%s.%zu", name, count) >= 0)
         count++;
     return count;
 }
 
-void web_doors_open(struct web_edge *edge, const struct generation *generation, size_t connections)
+static void doors_want(struct web_edge *edge, const struct generation *generation, const char *name,
+                       size_t connections, bool is_inside)
 {
-    size_t index = edge->process->index, count = sockets_count(generation);
+    size_t index = edge->process->index, count = sockets_count(generation, name);
     size_t edges = web_count(generation);
     for (size_t i = 0; i < count; i++) {
         /* more sockets than edges: some have several; more edges than sockets: some share one */
         bool is_own = (edges > 0 && i % edges == index) || index % count == i;
-        door_want(edge, generation_fd(generation, "listen.http.%zu", i), connections, is_own);
+        door_want(edge, generation_fd(generation, "%s.%zu", name, i), connections, is_own,
+                  is_inside);
     }
+}
+
+void web_doors_open(struct web_edge *edge, const struct generation *generation, size_t connections)
+{
+    doors_want(edge, generation, "listen.http", connections, false);
+    doors_want(edge, generation, "listen.inside", connections, true);
     doors_close(&edge->doors, false);
     doors_close(&edge->foreign_doors, false);
     if (!list_is_empty(&edge->foreign_doors) && !loop_timer_is_running(&edge->rescue))

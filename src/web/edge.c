@@ -97,7 +97,7 @@ static struct web_generation *generation_build(struct web_edge *edge, struct gen
     struct why why = { "" };
     struct web_generation *generation = NULL;
     enum err err = web_generation_new(edge->loop, edge->process, source, edge->makers,
-                                      edge->maker_count, &generation, &why);
+                                      edge->maker_count, edge->front, &generation, &why);
     if (err != OK) {
         process_send(edge->process, MESSAGE_FAILED, source->number, text_of(why.text));
         return NULL;
@@ -272,10 +272,13 @@ static void edge_done(struct web_edge *edge)
     memory_free(edge->buffer);
 }
 
-int web_run(struct process *self, const struct web_maker *makers, size_t count)
+int web_run(struct process *self, const struct web_maker *makers, size_t count,
+            const struct web_front *front)
 {
     struct why why = { "" };
-    struct web_edge edge = { .process = self, .makers = makers, .maker_count = count };
+    struct web_edge edge = {
+        .process = self, .makers = makers, .maker_count = count, .front = front
+    };
     signal(SIGPIPE, SIG_IGN);
     limits_raise();
     web_doors_start(&edge);

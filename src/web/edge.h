@@ -12,6 +12,7 @@ struct web_edge {
     struct process *process;
     const struct web_maker *makers;
     size_t maker_count;
+    const struct web_front *front;
     struct http_server *server;     /* NULL until the first commit */
     struct web_generation *current; /* serving */
     struct web_generation *next;    /* ready, waits for COMMIT or DISCARD */

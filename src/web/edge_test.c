@@ -35,7 +35,7 @@ struct parent {
 
 static int child_run(struct process *self)
 {
-    return web_run(self, NULL, 0);
+    return web_run(self, NULL, 0, NULL);
 }
 
 static const struct role edge_role = WEB_ROLE(child_run);
@@ -96,7 +96,7 @@ static void child_main(struct parent *parent, int channel, int access_fd)
     dup2(null, 2); /* its log lines are not for the reader of the tests */
     fd_close(&parent->channel);
     fd_close(&parent->access);
-    _exit(web_run(&self, NULL, 0));
+    _exit(web_run(&self, NULL, 0, NULL));
 }
 
 static bool parent_start(struct parent *parent, int workers)

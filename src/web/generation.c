@@ -66,6 +66,23 @@ static void router_start(struct http_handler *handler, struct http_exchange *exc
     next->start(next, exchange);
 }
 
+/* On a balancer: only what other servers pass to its own web part goes to the routes. */
+static void front_start(struct http_handler *handler, struct http_exchange *exchange)
+{
+    struct web_generation *self =
+        (struct web_generation *)((char *)handler - offsetof(struct web_generation, handler));
+    const struct http_request *request = http_exchange_request(exchange);
+    if (address_port(&request->server) == self->inside) {
+        router_start(handler, exchange);
+        return;
+    }
+    http_exchange_mark(exchange, self->balancer_series);
+    if (request->method == HTTP_TRACE || request->method == HTTP_CONNECT)
+        web_reply_method(exchange, T("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+    else
+        self->balancer->start(self->balancer, exchange);
+}
+
 static bool answer_error(struct http_config *config, struct http_exchange *exchange, int status)
 {
     const struct web_generation *self = config->owner;
@@ -146,12 +163,23 @@ static enum err static_make(struct web_generation *self, const struct site_route
     return *handler_out != NULL ? OK : fail(why, ERR_LIMIT, "too many routes");
 }
 
+/* Routes that this server's part of the site has nothing for: only its app is asked for. */
+static bool is_elsewhere(const struct web_generation *self, const struct site_route *route)
+{
+    const struct site *site = self->source->site;
+    return !site_serves(site, self->source->server) && route->action != ACTION_APP;
+}
+
 static enum err handler_make(struct web_generation *self, const struct web_setup *setup,
                              const struct web_maker *makers, size_t maker_count, size_t index,
                              struct why *why)
 {
     const struct site_route *route = &self->routes[index];
     struct http_handler **out = &self->handlers[index];
+    if (is_elsewhere(self, route)) {
+        *out = web_status_new(self->arena, 421);
+        return *out != NULL ? OK : fail(why, ERR_LIMIT, "too many routes");
+    }
     if (route->action == ACTION_STATIC)
         return static_make(self, route, out, why);
     if (route->action == ACTION_REDIRECT || route->action == ACTION_RESPOND) {
@@ -187,6 +215,26 @@ static enum err handlers_make(struct web_generation *self, const struct web_setu
     return self->router != NULL ? OK : fail(why, ERR_LIMIT, "too many routes");
 }
 
+static enum err front_make(struct web_generation *self, struct process *process,
+                           const struct web_setup *setup, const struct web_front *front,
+                           struct why *why)
+{
+    const struct site *site = self->source->site;
+    self->inside = (uint16_t)site->listen.inside;
+    if (!site_balances(site, self->source->server))
+        return OK;
+    if (front == NULL)
+        return fail(why, ERR_UNSUPPORTED, "this program was built without a balancer");
+    enum err err = front->make(setup, &self->balancer, why);
+    if (err != OK)
+        return fail_in(why, err, "balancer");
+    self->free_balancer = front->free;
+    self->handler.start = front_start;
+    self->balancer_series =
+        board_use(process->board, process->index, BOARD_ROUTE, "balancer", strlen("balancer"));
+    return OK;
+}
+
 static enum err config_make(struct web_generation *self, struct why *why)
 {
     const struct site_web *web = &self->source->site->web;
@@ -217,7 +265,8 @@ static enum err config_make(struct web_generation *self, struct why *why)
 
 enum err web_generation_new(struct loop *loop, struct process *process, struct generation *source,
                             const struct web_maker *makers, size_t maker_count,
-                            struct web_generation **generation_out, struct why *why)
+                            const struct web_front *front, struct web_generation **generation_out,
+                            struct why *why)
 {
     struct web_generation *self = NEW(struct web_generation);
     self->arena = arena_new(ARENA_LIMIT, 0);
@@ -233,6 +282,8 @@ enum err web_generation_new(struct loop *loop, struct process *process, struct g
     enum err err = web_pages_load(&self->pages, source, self->arena, why);
     if (err == OK)
         err = handlers_make(self, setup, makers, maker_count, why);
+    if (err == OK)
+        err = front_make(self, process, setup, front, why);
     if (err == OK)
         err = config_make(self, why);
     if (err == OK)
@@ -253,6 +304,9 @@ void web_generation_free(struct web_generation *generation)
     for (size_t i = 0; i < generation->route_count; i++)
         if (generation->frees[i] != NULL)
             generation->frees[i](generation->handlers[i]);
+    if (generation->balancer != NULL)
+        generation->free_balancer(generation->balancer);
+    board_leave(generation->balancer_series);
     for (size_t i = 0; generation->series != NULL && i < generation->route_count; i++)
         board_leave(generation->series[i]);
     web_files_free(generation->files);

@@ -19,6 +19,10 @@ struct web_generation {
     struct http_handler **handlers; /* of each route */
     struct board_series **series;   /* of each route; NULL without a board */
     void (**frees)(struct http_handler *);
+    struct http_handler *balancer; /* takes what comes from outside; NULL: the router does */
+    void (*free_balancer)(struct http_handler *);
+    struct board_series *balancer_series;
+    uint16_t inside; /* port */
     struct web_files *files;
     struct web_compressors *compressors;
     struct web_pages pages;
@@ -30,8 +34,8 @@ struct web_generation {
  * concern it (finished, released). */
 MUST_CHECK enum err web_generation_new(struct loop *loop, struct process *process,
                                        struct generation *source, const struct web_maker *makers,
-                                       size_t maker_count, struct web_generation **generation_out,
-                                       struct why *why);
+                                       size_t maker_count, const struct web_front *front,
+                                       struct web_generation **generation_out, struct why *why);
 
 /* Accepts NULL. Nothing may use its config any more. */
 void web_generation_free(struct web_generation *generation);

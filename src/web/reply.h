@@ -10,6 +10,9 @@
 struct http_handler *web_redirect_new(struct arena *arena, const struct site_route *route);
 struct http_handler *web_respond_new(struct arena *arena, const struct site_route *route);
 
+/* Answers everything with the page of that error. */
+struct http_handler *web_status_new(struct arena *arena, int status);
+
 /* OPTIONS: 204 with Allow; any other method: 405 with Allow. */
 void web_reply_method(struct http_exchange *exchange, struct text allow);
 

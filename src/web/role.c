@@ -14,10 +14,15 @@
 
 enum { SOCKETS_LIMIT = 64 }; /* a message to a process holds 250 descriptors; folders need some */
 
+static bool has_door(const struct generation *generation)
+{
+    return site_serves(generation->site, generation->server) ||
+           site_balances(generation->site, generation->server);
+}
+
 static bool is_here(const struct generation *generation)
 {
-    const struct site_web *web = &generation->site->web;
-    return web->is_present && site_is_on(generation->site, &web->on, generation->server);
+    return has_door(generation) || site_is_inside(generation->site, generation->server);
 }
 
 size_t web_count(const struct generation *generation)
@@ -37,30 +42,42 @@ void web_title(const struct generation *generation, size_t index, char *out, siz
 
 /* One socket per edge (doors.c). Never fewer than the serving generation has: what waits in the
  * queue of a closed one would be lost. */
-static size_t sockets_count(const struct generation *generation)
+static size_t sockets_count(const struct generation *generation, const char *name)
 {
     size_t count = web_count(generation), before = 0;
     while (generation->previous != NULL && before < SOCKETS_LIMIT &&
-           generation_fd(generation->previous, "listen.http.%zu", before) >= 0)
+           generation_fd(generation->previous, "%s.%zu", name, before) >= 0)
         before++;
     if (before > count)
         count = before;
     return count < SOCKETS_LIMIT ? count : SOCKETS_LIMIT;
 }
 
+static enum err sockets_open(struct generation *generation, struct address address, int64_t port,
+                             const char *name, struct why *why)
+{
+    size_t count = sockets_count(generation, name);
+    enum err err = OK;
+    address_set_port(&address, (uint16_t)port);
+    for (size_t i = 0; err == OK && i < count; i++)
+        err = generation_listen(generation, &address, SOCK_STREAM, why, "%s.%zu", name, i);
+    return err;
+}
+
 static enum err listen_open(struct generation *generation, struct why *why)
 {
     const struct site_listen *listen = &generation->site->listen;
-    struct address address = generation->server->address;
-    if (listen->address.len > 0 &&
-        address_parse_ip(listen->address, (uint16_t)listen->http, &address) != OK)
+    const struct site_server *server = generation->server;
+    struct address address = server->address;
+    if (listen->address.len > 0 && address_parse_ip(listen->address, 0, &address) != OK)
         return fail(why, ERR_SYNTAX, "listen.address: '%.*s' is not an IP address",
                     FMT(listen->address));
-    address_set_port(&address, (uint16_t)listen->http);
-    size_t count = sockets_count(generation);
     enum err err = OK;
-    for (size_t i = 0; err == OK && i < count; i++)
-        err = generation_listen(generation, &address, SOCK_STREAM, why, "listen.http.%zu", i);
+    if (has_door(generation))
+        err = sockets_open(generation, address, listen->http, "listen.http", why);
+    /* the others know this server by its own address */
+    if (err == OK && site_is_inside(generation->site, server))
+        err = sockets_open(generation, server->address, listen->inside, "listen.inside", why);
     return err;
 }
 
@@ -116,7 +133,7 @@ enum err web_prepare(struct generation *generation, struct why *why)
         return OK;
     enum err err = listen_open(generation, why);
     for (size_t i = 0; err == OK && i < site->route_count; i++)
-        if (site->routes[i].action == ACTION_STATIC)
+        if (site->routes[i].action == ACTION_STATIC && site_serves(site, generation->server))
             err = folder_open(generation, &site->routes[i], why);
     for (size_t i = 0; err == OK && i < site->web.error_count; i++)
         err = page_open(generation, &site->web.errors[i], why);

@@ -31,6 +31,23 @@ struct web_maker {
     void (*free)(struct http_handler *handler);
 };
 
+/* Makes the handler that answers on a balancer instead of the routes: it passes everything on. */
+struct web_front {
+    enum err (*make)(const struct web_setup *setup, struct http_handler **handler_out,
+                     struct why *why);
+    void (*free)(struct http_handler *handler);
+};
+
+/* A handler that prefers `near`, an answerer on this server, while it works, and else passes the
+ * exchange to `far`, its equals on other servers. What came from another server (by the port
+ * listen.inside) is never passed on again. Each may be NULL, both live longer than the handler. It
+ * lives in setup->arena; nothing is to be freed. NULL: too many routes. */
+struct http_handler *web_near_handler(const struct web_setup *setup, const struct site_app *app,
+                                      struct http_handler *near, struct http_handler *far);
+bool web_near_is(const struct http_handler *handler);
+struct http_handler *web_near_of(struct http_handler *handler);
+struct http_handler *web_far_of(struct http_handler *handler);
+
 /* A handler that answers from the files of a folder (descriptor, not owned) as a static route does,
  * for makers whose route has files too. `path`: the prefix of the route's paths that is no part of
  * the names. It lives in setup->arena; nothing is to be freed. NULL: too many routes. */
@@ -40,13 +57,15 @@ struct http_handler *web_files_handler(const struct web_setup *setup,
 
 /* Main of an edge process: serves until the parent says stop or is gone; returns the exit status.
  */
-int web_run(struct process *self, const struct web_maker *makers, size_t count);
+int web_run(struct process *self, const struct web_maker *makers, size_t count,
+            const struct web_front *front);
 
 /* The parts of the edge's struct role, for src/main.c. */
-#define WEB_NEEDS "listen.http static. app. command. fpm. error."
+#define WEB_NEEDS "listen.http listen.inside static. app. command. fpm. error."
 enum { WEB_START_ORDER = 30 };
 
-/* site.web.workers, or one per core; 0 when this server has no web part. */
+/* site.web.workers, or one per core; 0 when this server takes no requests: it has neither web nor
+ * balancer, nor an app that other servers pass requests to. */
 size_t web_count(const struct generation *generation);
 /* "edge/N" */
 void web_title(const struct generation *generation, size_t index, char *out, size_t size);
