@@ -22,7 +22,7 @@ void balancer_answer_receive(struct call *call)
 {
     const struct upstream *upstream = call->upstream;
     stream_receive(call->backend->stream,
-                   call->is_tunnel ? upstream->tunnel_ms : upstream->response_ms);
+                   call->is_tunnel ? upstream->tunnel_ms : upstream->pool.policy.total_ms);
 }
 
 /* `last` may be in the backend's buffer and the call ends with the exchange, hence the order. */
@@ -79,11 +79,23 @@ static void begin_tunnel(struct call *call)
     call->is_tunnel = true;
     call->has_sent_all = false;
     http1_body_init(&call->body, HTTP1_UNTIL_CLOSE, 0);
-    balancer_target_leave(call); /* it may last for days and does not count as a request */
+    balancer_call_leave_target(call); /* it may last for days and does not count as a request */
     if (upstream->metrics != NULL) {
         metrics_add(&upstream->metrics->tunnels, 1);
         metrics_add(&upstream->metrics->tunnels_open, 1);
     }
+}
+
+/* What a gateway behind it could not do is a failure of this target too. The instances of an
+ * application are no gateways: what they answer is their own affair. */
+static void judge(const struct call *call, int status, int64_t now_us)
+{
+    if (call->upstream->is_group)
+        pool_worked(call->target, now_us - call->asked_us);
+    else if (status == 502 || status == 503 || status == 504)
+        pool_failed(call->target);
+    else
+        pool_worked(call->target, now_us - call->asked_us);
 }
 
 static void begin_answer(struct call *call, const struct http1_response *response)
@@ -91,7 +103,9 @@ static void begin_answer(struct call *call, const struct http1_response *respons
     struct upstream *upstream = call->upstream;
     int64_t now_us = loop_now_us(upstream->loop);
     call->has_head = true;
-    call->keeps_alive = response->keep_alive;
+    call->keeps_alive = response->keep_alive && upstream->pool.policy.proxy_protocol == 0;
+    balancer_call_step(call, CALL_PASS);
+    judge(call, response->status, now_us);
     http_exchange_note(call->exchange, text_of(call->target->name),
                        upstream->is_group ? call->asked_us - call->arrived_us : 0,
                        now_us - call->asked_us);
@@ -103,6 +117,7 @@ static void begin_answer(struct call *call, const struct http1_response *respons
     board_time(upstream->series, APP_WORK, now_us - call->asked_us);
     balancer_start_response(call->exchange, http_exchange_request(call->exchange)->method,
                             response);
+    balancer_write_sticky(call);
     if (response->status != 101) {
         http1_body_init(&call->body, response->framing, response->content_length);
         return;
@@ -173,7 +188,7 @@ static void receive_head(struct call *call, struct text data)
 static void receive_end(struct call *call, enum err err)
 {
     if (!call->has_head && err == ERR_TIMEOUT)
-        balancer_call_fail(call, 504, "no answer in time");
+        balancer_call_late(call);
     else if (!call->has_head)
         balancer_call_broken(call, call->has_bytes ? "it closed the connection inside a head"
                                                    : "it closed the connection without an answer");

@@ -20,10 +20,85 @@
  * An answer that breaks in the middle is broken off for the client too, without a clean end.
  */
 
+#include "balancer/choose.h"
 #include "http/http.h"
 
 struct metrics;
 struct board_series;
+struct health_board;
+
+/* ---- pools: what `balancer:`, `upstreams:` and `tcp:` mean ---- */
+
+enum balancer_hash { BALANCER_HASH_PATH, BALANCER_HASH_HEADER, BALANCER_HASH_COOKIE };
+
+/* As in the site file; times in ms, sizes in bytes. BALANCER_POLICY has the defaults. */
+struct balancer_policy {
+    enum balancer_algorithm algorithm;
+    enum balancer_hash hash; /* of consistent-hash */
+    struct text hash_name;   /* of the header or cookie */
+    struct text sticky;      /* name of the cookie; empty: none */
+    int64_t connections;     /* requests that one backend gets at a time from this process */
+    int64_t queue;           /* requests that may wait; more get 503 */
+    int64_t queue_ms;
+    int64_t connect_ms;
+    int64_t try_ms;        /* from the end of the request to the head of the answer, one try */
+    int64_t total_ms;      /* the same for all tries together, and between two pieces */
+    int64_t retries;       /* of what may be repeated, after it was sent */
+    int64_t retry_percent; /* of all requests; 0: none, 100 and more: no limit */
+    int64_t slow_start_ms;
+    int64_t failures; /* in a row until a backend is put out; 0: never */
+    int64_t eject_ms;
+    int64_t eject_most_ms; /* it doubles up to that */
+    int64_t eject_percent; /* of the backends that may be out at a time */
+    bool is_adaptive;
+    int proxy_protocol;      /* 0, 1, 2: its version */
+    int64_t request_buffer;  /* of a body, before a backend is asked; the rest in a file; 0: none */
+    int64_t response_buffer; /* of what a slow client did not take yet; 0: 256 KiB */
+};
+
+#define BALANCER_POLICY                                                                            \
+    ((struct balancer_policy){ .connections = 512,                                                 \
+                               .queue = 1024,                                                      \
+                               .queue_ms = 5000,                                                   \
+                               .connect_ms = 3000,                                                 \
+                               .try_ms = 15000,                                                    \
+                               .total_ms = 60000,                                                  \
+                               .retries = 2,                                                       \
+                               .retry_percent = 20,                                                \
+                               .slow_start_ms = 10000,                                             \
+                               .failures = 5,                                                      \
+                               .eject_ms = 10000,                                                  \
+                               .eject_most_ms = 100000,                                            \
+                               .eject_percent = 50 })
+
+struct balancer_backend {
+    struct text name;       /* in logs, status and the sticky cookie's id */
+    struct text board;      /* of its entry on the health board: "web/web-01"; empty: none */
+    struct address address; /* len 0: `host` is a name that is resolved at run time */
+    struct text host;
+    int64_t port;
+    struct text authority; /* Host of a request without one */
+    int64_t weight;        /* 1 to 1000; 0: nothing new */
+    bool is_backup;        /* used only while no other is usable */
+};
+
+struct balancer_pool {
+    struct text name; /* in logs: "web", "upstream/api" */
+    struct balancer_policy policy;
+    const struct balancer_backend *backends;
+    size_t count;
+    struct metrics *metrics;     /* of this process, or NULL */
+    struct health_board *health; /* or NULL */
+    size_t lane;                 /* this process' on the health board */
+    _Atomic uint64_t *cursor;    /* turns of round-robin, of all processes; NULL: its own */
+};
+
+/* All of *pool is copied. Names are resolved while it runs, again and again, without blocking; one
+ * that cannot be is a backend that is down. A pool without backends answers 503. The handler lives
+ * until balancer_upstream_free. */
+struct http_handler *balancer_pool_new(struct loop *loop, const struct balancer_pool *pool);
+
+/* ---- one server, instances of an application ---- */
 
 /* A handler for url: "http://host:port", "http://[ip]:port" (port 80 by default) or
  * "http://unix:/path". Names are resolved here, once, by blocking calls, and their addresses are

@@ -1,63 +1,56 @@
 /*
- * One exchange on its way to an upstream; the way back is in answer.c.
+ * One exchange on its way to an upstream; the way back is in answer.c, what goes wrong in
+ * failure.c.
  *
- *   start -> target, or the queue -> connection (pooled, or opened)
+ *   start -> (collect the body) -> choose a target, or the queue -> connection (pooled, or opened)
  *         -> head, with the first piece of the body --sent--> next piece ... last piece
  *
- * The two directions run side by side: an upstream may answer before it has read the request. What
- * breaks before the first byte of an answer is done once more if it may be repeated (RFC 9110
- * 9.2.2, RFC 9112 9.3.1): on a fresh connection, for an application on another instance.
+ * The two directions run side by side: an upstream may answer before it has read the request.
  */
 #include "balancer/balancer_private.h"
 
 #include "core/log.h"
+#include "core/sys.h"
 #include "metrics/metrics.h"
+#include "stream/proxy.h"
 
-/* How long a connection may have been idle for a request that cannot be repeated: most servers keep
- * them for at least two seconds. */
-#define FRESH_MS 1000
-
-#define LOG_EVERY_MS 1000
-
-/* Connections that may break under one request. A request that kills whoever reads it must not kill
- * all. */
-#define REPEATS 2
+enum {
+    /* How long a connection may have been idle for a request that cannot be repeated: most servers
+     * keep them for at least two seconds. */
+    FRESH_MS = 1000,
+    PIECE_BYTES = 64 * 1024, /* of a collected body that is in a file */
+};
 
 static const struct http_request *request_of(const struct call *call)
 {
     return http_exchange_request(call->exchange);
 }
 
+void balancer_call_step(struct call *call, enum call_step step)
+{
+    call->step = step;
+    call->step_us = loop_now_us(call->upstream->loop);
+}
+
 int64_t balancer_call_patience_ms(const struct call *call)
 {
     if (!call->has_sent_all || call->is_tunnel)
         return 0; /* a slow client has its own deadline, at the server */
-    int64_t left_ms = call->due_ms - loop_now_ms(call->upstream->loop);
+    /* the last try has all the time that is left */
+    bool may_follow = call->try_ms < call->due_ms && balancer_call_may_follow(call);
+    int64_t due_ms = may_follow ? call->try_ms : call->due_ms;
+    int64_t left_ms = due_ms - loop_now_ms(call->upstream->loop);
     return left_ms > 0 ? left_ms : 1;
 }
 
-static void restart_clock(struct call *call)
+/* The request is with the kernel, or what is left of it leaves now. */
+static void await_answer(struct call *call)
 {
-    call->due_ms = loop_now_ms(call->upstream->loop) + call->upstream->response_ms;
+    call->try_ms = loop_now_ms(call->upstream->loop) + call->upstream->pool.policy.try_ms;
+    balancer_call_step(call, CALL_AWAIT);
 }
 
 /* ---- ends ---- */
-
-static void log_failure(struct call *call, const char *reason, int status)
-{
-    struct upstream *upstream = call->upstream;
-    int64_t now_ms = loop_now_ms(upstream->loop);
-    if (upstream->logged_ms != 0 && now_ms - upstream->logged_ms < LOG_EVERY_MS) {
-        upstream->unlogged++;
-        return;
-    }
-    log_warn("balancer", "upstream failed",
-             STRING("handler", call->target != NULL ? call->target->name : upstream->name),
-             STRING("reason", reason), INT("status", status),
-             STRING("request", request_of(call)->id), INT("more", upstream->unlogged));
-    upstream->logged_ms = now_ms;
-    upstream->unlogged = 0;
-}
 
 static void log_slow(const struct call *call, int64_t took_us)
 {
@@ -66,6 +59,24 @@ static void log_slow(const struct call *call, int64_t took_us)
              STRING("handler", call->target != NULL ? call->target->name : call->upstream->name),
              TEXT("method", request->method_text), TEXT("path", request->path),
              MS("took", took_us / 1000), STRING("request", request->id));
+}
+
+static void count_busy(struct upstream *upstream, int64_t change)
+{
+    if (upstream->is_group && upstream->metrics != NULL)
+        metrics_add(&upstream->metrics->app_busy, change);
+    board_add(upstream->series, APP_BUSY, change);
+}
+
+void balancer_call_leave_target(struct call *call)
+{
+    struct target *target = call->target;
+    if (target == NULL)
+        return;
+    call->target = NULL;
+    list_remove(&call->use);
+    pool_leave(target);
+    count_busy(call->upstream, -1);
 }
 
 void balancer_call_over(struct call *call)
@@ -79,11 +90,10 @@ void balancer_call_over(struct call *call)
     }
     if (call->is_tunnel && upstream->metrics != NULL)
         metrics_add(&upstream->metrics->tunnels_open, -1);
-    balancer_target_leave(call);
+    balancer_call_leave_target(call);
 }
 
-/* Leaves the exchange and the backend; nothing comes to this call any more. */
-static struct http_exchange *leave(struct call *call, enum backend_end end)
+struct http_exchange *balancer_call_detach(struct call *call, enum backend_end end)
 {
     struct http_exchange *exchange = call->exchange;
     struct backend *backend = call->backend;
@@ -94,99 +104,28 @@ static struct http_exchange *leave(struct call *call, enum backend_end end)
     return exchange;
 }
 
-static void add_retry_after(struct http_filter *filter, struct http_exchange *exchange)
-{
-    (void)filter;
-    http_response_header(exchange, FIELD_RETRY_AFTER, T("1"));
-}
-
-static void reply_error(struct http_exchange *exchange, int status)
-{
-    struct http_filter *filter =
-        status == 503 ? ARENA_NEW(http_exchange_arena(exchange), struct http_filter) : NULL;
-    if (filter != NULL) {
-        filter->head = add_retry_after;
-        http_filter_add(exchange, filter);
-    }
-    http_reply_error(exchange, status);
-}
-
-void balancer_call_fail(struct call *call, int status, const char *reason)
-{
-    bool has_head = call->has_head;
-    const struct upstream *upstream = call->upstream;
-    log_failure(call, reason, has_head ? 0 : status);
-    if (upstream->is_group && upstream->metrics != NULL)
-        metrics_add(&upstream->metrics->app_failures, 1);
-    board_add(upstream->series, status == 503 ? APP_REFUSED : APP_FAILURES, 1);
-    struct http_exchange *exchange = leave(call, BACKEND_ABORT);
-    if (has_head)
-        http_response_abort(exchange);
-    else
-        reply_error(exchange, status);
-}
-
-void balancer_call_refuse(struct call *call, int status, const char *reason)
-{
-    log_failure(call, reason, status);
-    reply_error(leave(call, BACKEND_ABORT), status);
-}
-
-static void go_or_wait(struct call *call)
-{
-    struct target *target = balancer_target_take(call);
-    if (target != NULL)
-        balancer_call_go(call, target);
-    else if (!balancer_queue_enter(call))
-        balancer_call_refuse(call, 503, "its queue is full, or no instance works");
-}
-
-/* Away from this connection and its target, to begin again. */
-static void begin_again(struct call *call)
+void balancer_call_again(struct call *call)
 {
     struct backend *backend = call->backend;
-    balancer_target_leave(call);
+    balancer_call_leave_target(call);
     call->backend = NULL;
     backend_release(backend, BACKEND_ABORT);
     call->is_pooled = false;
     call->has_sent_all = false;
+    call->addresses = 0;
     call->scan = (struct http1_scan){ 0 };
-    go_or_wait(call);
-}
-
-void balancer_call_broken(struct call *call, const char *reason)
-{
-    bool may_repeat = call->is_pooled || call->upstream->is_group;
-    if (!may_repeat || !call->is_repeatable || call->has_bytes ||
-        call->repeats >= REPEATS + (call->was_pooled ? 1 : 0)) {
-        balancer_call_fail(call, 502, reason);
-        return;
-    }
-    if (!call->is_pooled) /* it took the request and broke off: it may be dying */
-        balancer_target_failed(call->target);
-    /* the end of a kept connection says nothing of the request and uses up no repeat */
-    call->was_pooled = call->was_pooled || call->is_pooled;
-    call->repeats++;
-    call->tries = 0;
-    begin_again(call);
+    balancer_call_choose(call);
 }
 
 /* ---- the request ---- */
 
-static void send_request(struct call *call)
+static void append_proxy(struct call *call)
 {
+    char header[PROXY_WRITE_MAX];
     const struct http_request *request = request_of(call);
-    struct buffer *out = &call->backend->out;
-    call->asked_us = loop_now_us(call->upstream->loop);
-    buffer_clear(out);
-    balancer_write_head(out, request, text_of(call->upstream->host));
-    if (request->has_body) {
-        http_body_read(call->exchange); /* the first piece goes with the head */
-        return;
-    }
-    call->has_sent_all = true;
-    backend_send(call->backend);
-    stream_receive(call->backend->stream, balancer_call_patience_ms(call));
+    size_t len = proxy_write((enum proxy_version)call->upstream->pool.policy.proxy_protocol,
+                             &request->client, &request->server, header);
+    buffer_append(&call->backend->out, text_from(header, len));
 }
 
 static void append_piece(struct call *call, struct text data, bool is_last)
@@ -205,21 +144,75 @@ static void append_piece(struct call *call, struct text data, bool is_last)
         buffer_append(out, T("0\r\n\r\n"));
 }
 
-static void exchange_body(struct http_exchange *exchange, struct text data, bool is_last)
+/* A piece of the request's body is there: it goes on. */
+static void send_piece(struct call *call, struct text data, bool is_last)
 {
-    struct call *call = http_exchange_state(exchange);
-    if (call->exchange == NULL || call->is_body_failed)
-        return;
     append_piece(call, data, is_last);
     call->has_sent_all = is_last;
     if (is_last)
-        restart_clock(call);
+        await_answer(call);
     if (call->backend->out.failed)
         balancer_call_fail(call, 502, "a piece of the request's body is too large");
     else if (call->backend->out.len > 0)
         backend_send(call->backend);
     else
         balancer_call_sent(call, OK);
+}
+
+/* The next piece of a body that was collected before. */
+static void send_collected(struct call *call)
+{
+    const struct http_body *body = http_body_collected(call->exchange);
+    char piece[PIECE_BYTES];
+    if (body->file < 0) {
+        send_piece(call, body->memory, true);
+        return;
+    }
+    ssize_t len = sys_pread(body->file, piece, sizeof(piece), call->body_at);
+    if (len <= 0 && call->body_at < body->length) {
+        balancer_call_fail(call, 502, "the collected body cannot be read");
+        return;
+    }
+    call->body_at += len;
+    send_piece(call, text_from(piece, (size_t)len), call->body_at >= body->length);
+}
+
+static void read_body(struct call *call)
+{
+    if (call->is_collected)
+        send_collected(call);
+    else
+        http_body_read(call->exchange);
+}
+
+static void send_request(struct call *call)
+{
+    const struct http_request *request = request_of(call);
+    struct buffer *out = &call->backend->out;
+    call->asked_us = loop_now_us(call->upstream->loop);
+    buffer_clear(out);
+    if (call->upstream->pool.policy.proxy_protocol != 0)
+        append_proxy(call);
+    balancer_write_head(out, request, text_of(call->target->authority));
+    if (request->has_body) {
+        balancer_call_step(call, CALL_SEND);
+        read_body(call); /* the first piece goes with the head */
+        return;
+    }
+    call->has_sent_all = true;
+    await_answer(call);
+    backend_send(call->backend);
+    stream_receive(call->backend->stream, balancer_call_patience_ms(call));
+}
+
+static void exchange_body(struct http_exchange *exchange, struct text data, bool is_last)
+{
+    struct call *call = http_exchange_state(exchange);
+    if (call->exchange == NULL || call->is_body_failed)
+        return;
+    if (is_last) /* the upstream has all its time from the end of the request on */
+        call->due_ms = loop_now_ms(call->upstream->loop) + call->upstream->pool.policy.total_ms;
+    send_piece(call, data, is_last);
 }
 
 /* The client's bytes go on as long as it sends; then the upstream is told its end. */
@@ -239,7 +232,7 @@ void balancer_call_sent(struct call *call, enum err err)
     if (err != OK) {
         call->is_body_failed = true; /* an answer may wait to be read, else the receive fails too */
         if (!call->has_head || call->is_tunnel)
-            stream_receive(backend->stream, call->upstream->response_ms);
+            stream_receive(backend->stream, call->upstream->pool.policy.try_ms);
         return;
     }
     buffer_clear(&backend->out);
@@ -248,48 +241,63 @@ void balancer_call_sent(struct call *call, enum err err)
         return;
     }
     if (!call->has_sent_all)
-        http_body_read(call->exchange);
-    if (!call->has_head)
+        read_body(call);
+    if (call->exchange != NULL && !call->has_head)
         stream_receive(backend->stream, balancer_call_patience_ms(call));
 }
 
 /* ---- connecting ---- */
 
+static void open_connection(struct call *call)
+{
+    const struct address *address = target_address(call->target, call->addresses);
+    balancer_call_step(call, CALL_CONNECT);
+    call->backend = address != NULL ? backend_open(call->target, address, call) : NULL;
+    if (call->backend == NULL)
+        balancer_call_fail(call, 502, "no socket can be opened (file descriptors ran out?)");
+}
+
 void balancer_call_go(struct call *call, struct target *target)
 {
     int64_t idle_ms = call->is_repeatable ? INT64_MAX : FRESH_MS;
-    bool may_pool = call->tries == 0 && call->repeats == 0;
+    bool may_pool = call->repeats == 0 && call->upstream->pool.policy.proxy_protocol == 0;
+    call->target = target;
+    list_append(&target->users, &call->use);
+    count_busy(call->upstream, 1);
     call->backend = may_pool ? backend_take(target, call, idle_ms) : NULL;
     if (call->backend != NULL) {
         call->is_pooled = true;
         send_request(call);
         return;
     }
-    call->tries++;
-    call->backend = backend_open(target, call);
-    if (call->backend == NULL)
-        balancer_call_fail(call, 502, "no socket can be opened (file descriptors ran out?)");
+    open_connection(call);
+}
+
+void balancer_call_choose(struct call *call)
+{
+    struct target *target = pool_take(&call->upstream->pool, &call->choice, call->sticky_id);
+    if (target != NULL)
+        balancer_call_go(call, target);
+    else if (!balancer_queue_enter(call))
+        balancer_call_fail(call, 503, "its queue is full, or no backend works");
 }
 
 void balancer_call_connected(struct call *call, enum err err)
 {
-    struct upstream *upstream = call->upstream;
-    const char *reason = err == ERR_CLOSED ? "connection refused" : err_text(err);
     if (err == OK) {
-        balancer_target_worked(call->target);
+        target_connected(call->target, call->addresses);
+        if (call->upstream->is_group)
+            pool_worked(call->target, -1);
         send_request(call);
         return;
     }
-    if (upstream->is_group) { /* nothing was sent yet: any request may go elsewhere */
-        log_failure(call, reason, 0);
-        balancer_target_failed(call->target);
-        call->tries = 0;
-        begin_again(call);
-    } else if (call->tries < upstream->target_count) {
-        begin_again(call);
-    } else {
-        balancer_call_fail(call, err == ERR_TIMEOUT ? 504 : 502, reason);
+    call->addresses++;
+    if (call->addresses < call->target->address_count) {
+        backend_release(call->backend, BACKEND_ABORT);
+        open_connection(call);
+        return;
     }
+    balancer_call_unconnected(call, err);
 }
 
 /* ---- the exchange ---- */
@@ -305,11 +313,19 @@ static void exchange_aborted(struct http_exchange *exchange)
 {
     struct call *call = http_exchange_state(exchange);
     if (call->exchange != NULL)
-        leave(call, BACKEND_ABORT);
+        balancer_call_detach(call, BACKEND_ABORT);
+}
+
+static void exchange_collected(struct http_exchange *exchange)
+{
+    struct call *call = http_exchange_state(exchange);
+    call->due_ms = loop_now_ms(call->upstream->loop) + call->upstream->pool.policy.total_ms;
+    balancer_call_choose(call);
 }
 
 static const struct http_exchange_events call_events = {
     .body = exchange_body,
+    .collected = exchange_collected,
     .drained = exchange_drained,
     .aborted = exchange_aborted,
 };
@@ -320,9 +336,18 @@ static bool is_idempotent(enum http_method method)
            method == HTTP_DELETE || method == HTTP_OPTIONS || method == HTTP_TRACE;
 }
 
+static void count_arrival(struct upstream *upstream)
+{
+    budget_earn(&upstream->pool.budget, upstream->pool.policy.retry_percent);
+    if (upstream->is_group && upstream->metrics != NULL)
+        metrics_add(&upstream->metrics->app_requests, 1);
+    board_add(upstream->series, APP_REQUESTS, 1);
+}
+
 void balancer_call_start(struct http_handler *handler, struct http_exchange *exchange)
 {
     struct upstream *upstream = list_entry(handler, struct upstream, handler);
+    const struct balancer_policy *policy = &upstream->pool.policy;
     const struct http_request *request = http_exchange_request(exchange);
     struct call *call = ARENA_NEW(http_exchange_arena(exchange), struct call);
     http_exchange_note(exchange, text_of(upstream->name), 0, 0);
@@ -335,11 +360,18 @@ void balancer_call_start(struct http_handler *handler, struct http_exchange *exc
     call->is_repeatable = !request->has_body && is_idempotent(request->method);
     call->is_chunked = request->has_body && request->content_length < 0;
     call->wants_upgrade = request->is_upgrade && balancer_wants_upgrade(request);
-    call->arrived_us = loop_now_us(upstream->loop);
-    restart_clock(call);
-    if (upstream->is_group && upstream->metrics != NULL)
-        metrics_add(&upstream->metrics->app_requests, 1);
-    board_add(upstream->series, APP_REQUESTS, 1);
+    call->is_collected = request->has_body && policy->request_buffer > 0;
+    call->arrived_us = call->step_us = loop_now_us(upstream->loop);
+    call->due_ms = loop_now_ms(upstream->loop) + policy->total_ms;
+    balancer_read_key(call);
+    count_arrival(upstream);
     http_exchange_attach(exchange, &call_events, call);
-    go_or_wait(call);
+    if (policy->response_buffer > 0)
+        http_response_limit(exchange, (size_t)policy->response_buffer);
+    if (call->is_collected) {
+        balancer_call_step(call, CALL_COLLECT);
+        http_body_collect(exchange, (size_t)policy->request_buffer);
+        return;
+    }
+    balancer_call_choose(call);
 }

@@ -155,6 +155,11 @@ static void leave(struct client *client)
     client_close(client);
 }
 
+static uint32_t active_of(const struct group *group, uint32_t index)
+{
+    return chooser_active(group->upstream->pool.choosers[0], index);
+}
+
 TEST_BOTH(group_gives_each_request_to_the_least_busy)
 {
     struct group group;
@@ -167,8 +172,8 @@ TEST_BOTH(group_gives_each_request_to_the_least_busy)
         fixture_turn(&group.front, 5);
     }
     for (size_t i = 0; i < BACKS; i++)
-        CHECK(group.upstream->targets[i].active == 2 && group.backs[i].started == 2,
-              "instance %zu has %zu", i, group.upstream->targets[i].active);
+        CHECK(active_of(&group, i) == 2 && group.backs[i].started == 2, "instance %zu has %u", i,
+              active_of(&group, i));
     CHECK(metrics_get(&group.metrics.app_busy) == 2 * BACKS, "busy");
     leave(&clients[4]); /* of the second one */
     fixture_wait(&group.front, &group.backs[1].aborted, 1);
@@ -190,7 +195,8 @@ TEST_BOTH(group_leaves_out_who_refuses)
                                      : "POST /echo HTTP/1.1\r\n" HOST
                                        "Content-Length: 2\r\n\r\nab") == 200,
               "request %d", i);
-    CHECK(group.upstream->targets[1].pause_ms > 0 && group.upstream->targets[0].pause_ms == 0,
+    CHECK(group.upstream->pool.targets[1].outlier.pause_ms > 0 &&
+              group.upstream->pool.targets[0].outlier.pause_ms == 0,
           "left out");
     CHECK(group.upstream->opened < 12, "not tried each time: %zu opened", group.upstream->opened);
     group_stop(&group);
@@ -237,7 +243,9 @@ TEST_BOTH(group_waits_for_one_that_comes_back)
     struct stream_listener *listener =
         stream_listener_new(group.backs[0].loop, fd, 100, back_accepted, &group.backs[0]);
     CHECK(client_answer(&client, HTTP_GET) == 200, "answered");
-    CHECK(group.upstream->down_since_ms == 0 && group.upstream->targets[0].pause_ms == 0, "well");
+    CHECK(group.upstream->pool.down_since_ms == 0 &&
+              group.upstream->pool.targets[0].outlier.pause_ms == 0,
+          "well");
     stream_listener_free(listener);
     fd_close(&fd);
     client_close(&client);
@@ -258,8 +266,8 @@ TEST_BOTH(group_has_a_queue_with_an_end)
     struct client clients[4];
     REQUIRE(group_start(&group, backend), "start");
     group_use(&group, 0, 1);
-    group.upstream->connections = 1;
-    group.upstream->waiting_limit = 2;
+    chooser_limit(group.upstream->pool.choosers[0], 0, 1);
+    group.upstream->pool.policy.queue = 2;
     for (size_t i = 0; i < COUNT(clients); i++) {
         REQUIRE(client_open(&clients[i], &group.front), "open");
         client_send(&clients[i], i == 0 ? T(GET("/hold")) : T(GET("/hello")));
@@ -287,8 +295,9 @@ TEST_BOTH(group_has_deadlines)
     struct client waiting;
     REQUIRE(group_start(&group, backend) && client_open(&waiting, &group.front), "start");
     group_use(&group, 0, 1);
-    group.upstream->connections = 1;
-    group.upstream->response_ms = 60;
+    chooser_limit(group.upstream->pool.choosers[0], 0, 1);
+    struct balancer_policy *policy = &group.upstream->pool.policy;
+    policy->try_ms = policy->total_ms = policy->queue_ms = 60;
     struct client held;
     REQUIRE(client_open(&held, &group.front), "open");
     client_send(&held, T(GET("/hold")));
@@ -297,7 +306,7 @@ TEST_BOTH(group_has_deadlines)
     CHECK(client_answer(&held, HTTP_GET) == 504, "no answer");
     CHECK(client_answer(&waiting, HTTP_GET) == 504, "no place, or no answer");
     fixture_wait(&group.front, &group.backs[0].aborted, 1);
-    CHECK(group.upstream->targets[0].idle_count == 0, "not used again");
+    CHECK(group.upstream->pool.targets[0].idle_count == 0, "not used again");
     client_close(&held);
     client_close(&waiting);
     group_stop(&group);
@@ -316,7 +325,7 @@ TEST_BOTH(group_opens_tunnels)
     CHECK(text_equal(client_header(&client, FIELD_UPGRADE), T("echo")) &&
               text_equal(client_header(&client, FIELD_CONNECTION), T("upgrade")),
           "its headers");
-    CHECK(metrics_get(&group.metrics.tunnels_open) == 1 && group.upstream->targets[0].active == 0,
+    CHECK(metrics_get(&group.metrics.tunnels_open) == 1 && active_of(&group, 0) == 0,
           "counted apart");
     fixture_set_times(&group.front, 50);
     fixture_turn(&group.front, 100); /* longer than any deadline of a request */

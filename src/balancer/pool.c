@@ -1,209 +1,454 @@
 /*
- * Connections to an upstream and their pool. The pool is a stack: what was used last is used next,
- * so a quiet site keeps few connections and they are warm.
- *
- *   opening --> serving a call --> idle --> serving ...
- *                   |    `-> settling (answer complete, sent() still to come) -> idle
- *                   `-> closing <- anything arrives while idle
+ * The targets of a pool: made from its backends, chosen, judged. Where a target's state comes from
+ * and what follows from it is all in refresh().
  */
-#include "balancer/balancer_private.h"
+#include "balancer/pool.h"
 
+#include "core/log.h"
 #include "core/memory.h"
 #include "metrics/metrics.h"
 
-#define SEND_MS 30000
-#define IDLE_BACKENDS 256 /* per target */
+#include <stdlib.h>
 
-/* Larger buffers are not kept by idle connections. */
-#define IDLE_BUFFER_BYTES 4096
-
-/* Head plus one piece of a body. */
-#define OUT_LIMIT (4 * 1024 * 1024)
-#define IN_LIMIT (128 * 1024)
-
-static void upstream_drop(struct upstream *upstream)
-{
-    if (!upstream->is_freed || upstream->backend_count > 0)
-        return;
-    for (size_t i = 0; i < upstream->target_count; i++)
-        memory_free(upstream->targets[i].name);
-    memory_free(upstream->targets);
-    memory_free(upstream->name);
-    memory_free(upstream->host);
-    memory_free(upstream);
-}
-
-static void close_backend(struct backend *backend, bool is_orderly)
-{
-    struct target *target = backend->target;
-    if (backend->is_closing)
-        return;
-    if (backend->is_idle)
-        target->idle_count--;
-    backend->is_idle = false;
-    backend->is_settling = false;
-    backend->is_closing = true;
-    backend->call = NULL;
-    list_remove(&backend->link);
-    list_append(&target->upstream->busy, &backend->link);
-    if (is_orderly)
-        stream_close(backend->stream);
-    else
-        stream_abort(backend->stream);
-}
-
-static void shrink(struct buffer *buffer)
-{
-    if (buffer->capacity > IDLE_BUFFER_BYTES)
-        buffer_done(buffer);
-    buffer_clear(buffer);
-}
-
-static void become_idle(struct backend *backend)
-{
-    struct target *target = backend->target;
-    struct upstream *upstream = target->upstream;
-    if (upstream->is_freed || target->idle_count >= IDLE_BACKENDS) {
-        close_backend(backend, true);
-        return;
-    }
-    shrink(&backend->out);
-    shrink(&backend->in);
-    backend->is_settling = false;
-    backend->is_idle = true;
-    backend->idle_since_ms = loop_now_ms(upstream->loop);
-    target->idle_count++;
-    list_remove(&backend->link);
-    list_prepend(&target->idle, &backend->link);
-    stream_receive(backend->stream, upstream->idle_ms);
-}
-
-/* ---- what the stream tells ---- */
-
-static void on_connected(struct stream *stream, enum err err)
-{
-    struct backend *backend = stream_owner(stream);
-    balancer_call_connected(backend->call, err);
-}
-
-static void on_received(struct stream *stream, struct text data, enum err err)
-{
-    struct backend *backend = stream_owner(stream);
-    if (backend->call != NULL)
-        balancer_call_received(backend->call, data, err);
-    else
-        close_backend(backend, true); /* idle: it ended, timed out, or answers unasked */
-}
-
-static void on_sent(struct stream *stream, enum err err)
-{
-    struct backend *backend = stream_owner(stream);
-    backend->is_sending = false;
-    if (backend->call != NULL)
-        balancer_call_sent(backend->call, err);
-    else if (err == OK && backend->is_settling)
-        become_idle(backend);
-    else
-        close_backend(backend, false);
-}
-
-static void on_closed(struct stream *stream)
-{
-    struct backend *backend = stream_owner(stream);
-    struct upstream *upstream = backend->target->upstream;
-    list_remove(&backend->link);
-    buffer_done(&backend->out);
-    buffer_done(&backend->in);
-    memory_free(backend);
-    upstream->backend_count--;
-    upstream_drop(upstream);
-}
-
-static const struct stream_events connection_events = {
-    .connected = on_connected,
-    .received = on_received,
-    .sent = on_sent,
-    .closed = on_closed,
+enum {
+    TICK_MS = 25,
+    TICK_WANTED_MS = 10,
+    NEWS_MS = 1000,                       /* shorter ejections are part of a normal restart */
+    SHARE_LEAST = CHOOSE_FULL_SHARE / 16, /* of a slow start: enough to become warm by */
 };
 
-/* ---- for calls ---- */
-
-struct backend *backend_take(struct target *target, struct call *call, int64_t max_idle_ms)
+static struct chooser *chooser_of(const struct target *target)
 {
-    struct upstream *upstream = target->upstream;
-    struct backend *backend = list_first(&target->idle, struct backend, link);
-    if (backend == NULL || loop_now_ms(upstream->loop) - backend->idle_since_ms > max_idle_ms)
-        return NULL;
-    list_remove(&backend->link);
-    list_append(&upstream->busy, &backend->link);
-    target->idle_count--;
-    backend->is_idle = false;
-    backend->call = call;
-    stream_receive(backend->stream, 0);
-    return backend;
+    return target->pool->choosers[target->is_backup ? 1 : 0];
 }
 
-struct backend *backend_open(struct target *target, struct call *call)
+bool target_is_usable(const struct target *target)
 {
-    struct upstream *upstream = target->upstream;
-    struct backend *backend = NEW(struct backend);
-    backend->target = target;
-    backend->call = call;
-    backend->out = buffer_of(OUT_LIMIT);
-    backend->in = buffer_of(IN_LIMIT);
-    list_init(&backend->link);
-    if (stream_connect(upstream->loop, &target->address, upstream->connect_ms, &connection_events,
-                       backend, &backend->stream, NULL) != OK) {
-        memory_free(backend);
-        return NULL;
+    return chooser_is_usable(chooser_of(target), target->index);
+}
+
+/* ---- what follows from the state of a target ---- */
+
+static void tick_start(struct pool *pool)
+{
+    bool is_needed = pool->active > 0 || pool->ejected > 0 || pool->starting > 0 || pool->is_wanted;
+    if (is_needed && !loop_timer_is_running(&pool->tick))
+        loop_timer_start(pool->loop, &pool->tick, pool->is_wanted ? TICK_WANTED_MS : TICK_MS);
+}
+
+static void set_limit(struct target *target)
+{
+    const struct balancer_policy *policy = &target->pool->policy;
+    uint32_t limit = policy->connections < UINT32_MAX ? (uint32_t)policy->connections : UINT32_MAX;
+    if (policy->is_adaptive && target->adaptive.limit > 0 && target->adaptive.limit < limit)
+        limit = (uint32_t)target->adaptive.limit;
+    if (target->outlier.state == OUTLIER_TRIAL)
+        limit = 1;
+    chooser_limit(chooser_of(target), target->index, limit);
+}
+
+static void set_share(struct target *target, int64_t now_ms)
+{
+    struct pool *pool = target->pool;
+    int64_t share = CHOOSE_FULL_SHARE;
+    if (target->slow_since_ms != 0) {
+        int64_t passed_ms = now_ms - target->slow_since_ms;
+        if (passed_ms >= pool->policy.slow_start_ms) {
+            target->slow_since_ms = 0;
+            pool->starting--;
+        } else {
+            share = CHOOSE_FULL_SHARE * passed_ms / pool->policy.slow_start_ms;
+            share = share > SHARE_LEAST ? share : SHARE_LEAST;
+        }
     }
-    list_append(&upstream->busy, &backend->link);
-    upstream->backend_count++;
-    upstream->opened++;
-    return backend;
+    chooser_share_set(chooser_of(target), target->index, (uint32_t)share);
 }
 
-void backend_send(struct backend *backend)
+static void start_slowly(struct target *target, int64_t now_ms)
 {
-    struct iovec iov = { backend->out.data, backend->out.len };
-    backend->is_sending = true;
-    stream_send(backend->stream, &iov, 1, SEND_MS);
-}
-
-void backend_release(struct backend *backend, enum backend_end end)
-{
-    if (backend == NULL)
+    struct pool *pool = target->pool;
+    if (pool->policy.slow_start_ms == 0)
         return;
-    backend->call = NULL;
-    if (end != BACKEND_KEEP)
-        close_backend(backend, end == BACKEND_CLOSE && !backend->is_sending);
-    else if (backend->is_sending)
-        backend->is_settling = true;
-    else
-        become_idle(backend);
+    if (target->slow_since_ms == 0)
+        pool->starting++;
+    target->slow_since_ms = now_ms > 0 ? now_ms : 1;
+    set_share(target, now_ms);
 }
 
-/* ---- the upstream's end ---- */
-
-void balancer_upstream_free(struct http_handler *handler)
+static void note_down(struct pool *pool, int64_t now_ms)
 {
-    if (handler == NULL)
+    bool is_up = chooser_usable(pool->choosers[0]) > 0 || chooser_usable(pool->choosers[1]) > 0;
+    if (is_up)
+        pool->down_since_ms = 0;
+    else if (pool->down_since_ms == 0)
+        pool->down_since_ms = now_ms > 0 ? now_ms : 1;
+}
+
+static void forget_outlier(struct target *target)
+{
+    if (target->outlier.state != OUTLIER_IN)
+        target->pool->ejected--;
+    outlier_worked(&target->outlier);
+    if (target->lane != NULL)
+        metrics_set(&target->lane->ejected, 0);
+    set_limit(target);
+}
+
+static void apply(struct target *target)
+{
+    const struct pool *pool = target->pool;
+    bool is_last_hope = pool->good_count == 0 && target->state == HEALTH_DOWN &&
+                        target->address_count > 0 && target->outlier.state != OUTLIER_OUT;
+    chooser_use(chooser_of(target), target->index, target->is_good || is_last_hope);
+}
+
+/* When checks took all out, all are tried anyway: what a check asks for may be broken while the
+ * rest works, and nothing is worse than nobody. */
+static void set_good(struct target *target, bool is_good)
+{
+    struct pool *pool = target->pool;
+    size_t before = pool->good_count;
+    pool->good_count += (size_t)is_good - (size_t)target->is_good;
+    target->is_good = is_good;
+    if ((before == 0) == (pool->good_count == 0)) {
+        apply(target);
         return;
-    struct upstream *upstream = list_entry(handler, struct upstream, handler);
-    balancer_queue_done(upstream);
-    board_leave(upstream->series);
-    for (size_t i = 0; i < upstream->target_count; i++) {
-        struct backend *idle;
-        while ((idle = list_first(&upstream->targets[i].idle, struct backend, link)) != NULL)
-            close_backend(idle, true);
     }
-    list_each (item, &upstream->busy) {
-        struct backend *backend = list_entry(item, struct backend, link);
-        if (!backend->is_closing)
-            stream_abort(backend->stream);
-        backend->is_closing = true;
-        backend->call = NULL;
+    for (size_t i = 0; i < pool->target_count; i++)
+        apply(&pool->targets[i]);
+}
+
+/* The board, the addresses or the outlier changed: is it usable, since when, how much. */
+static void refresh(struct target *target, int64_t now_ms)
+{
+    struct pool *pool = target->pool;
+    enum health_state before = target->state;
+    target->state = health_state(target->entry);
+    if (health_member(target->entry) == HEALTH_MEMBER_REMOVED)
+        target->state = HEALTH_DRAINING;
+    if (target->state == HEALTH_DOWN && before != HEALTH_DOWN) {
+        target->has_gone_down = true;
+        loop_defer(pool->loop, &pool->task);
+    } else if (before == HEALTH_DOWN && target->state != HEALTH_DOWN) {
+        forget_outlier(target); /* a check looked: it is another life */
+        start_slowly(target, now_ms);
     }
-    upstream->is_freed = true;
-    upstream_drop(upstream);
+    int64_t weight = health_weight(target->entry, target->weight);
+    struct chooser *chooser = chooser_of(target);
+    chooser_set(chooser, target->index, target->id, weight > 0 ? (uint32_t)weight : 0);
+    set_good(target, weight > 0 && target->address_count > 0 &&
+                         target->outlier.state != OUTLIER_OUT &&
+                         (target->state == HEALTH_UNKNOWN || target->state == HEALTH_UP));
+    note_down(pool, now_ms);
+}
+
+/* Sees whether the board changed; one load when it did not. */
+static void look(struct pool *pool)
+{
+    if (pool->health == NULL)
+        return;
+    uint32_t version = health_version(pool->health);
+    if (version == pool->health_version)
+        return;
+    pool->health_version = version;
+    for (size_t i = 0; i < pool->target_count; i++)
+        refresh(&pool->targets[i], loop_now_ms(pool->loop));
+    if (pool->is_wanted)
+        loop_defer(pool->loop, &pool->task);
+}
+
+void pool_address_changed(struct target *target)
+{
+    struct pool *pool = target->pool;
+    refresh(target, loop_now_ms(pool->loop));
+    if (pool->is_wanted)
+        loop_defer(pool->loop, &pool->task);
+}
+
+/* ---- time ---- */
+
+static void on_task(struct loop_task *task)
+{
+    struct pool *pool = list_entry(task, struct pool, task);
+    for (size_t i = 0; i < pool->target_count; i++) {
+        struct target *target = &pool->targets[i];
+        if (!target->has_gone_down)
+            continue;
+        target->has_gone_down = false;
+        if (target->state == HEALTH_DOWN)
+            pool->events->down(pool, target);
+    }
+    if (pool->is_wanted)
+        pool->events->room(pool);
+}
+
+static void on_tick(struct loop_timer *timer)
+{
+    struct pool *pool = list_entry(timer, struct pool, tick);
+    int64_t now_ms = loop_now_ms(pool->loop);
+    look(pool);
+    for (size_t i = 0; i < pool->target_count && (pool->ejected > 0 || pool->starting > 0); i++) {
+        struct target *target = &pool->targets[i];
+        if (outlier_on_time(&target->outlier, now_ms)) {
+            set_limit(target);
+            refresh(target, now_ms);
+        }
+        if (target->slow_since_ms != 0)
+            set_share(target, now_ms);
+    }
+    if (pool->is_wanted)
+        pool->events->room(pool);
+    tick_start(pool);
+}
+
+void pool_wait(struct pool *pool, bool is_wanted)
+{
+    if (is_wanted && !pool->is_wanted)
+        loop_timer_start(pool->loop, &pool->tick, TICK_WANTED_MS);
+    pool->is_wanted = is_wanted;
+}
+
+/* ---- choosing ---- */
+
+static int compare_ids(const void *a, const void *b)
+{
+    const struct target *x = *(struct target *const *)a, *y = *(struct target *const *)b;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static struct target *find_by_id(const struct pool *pool, uint64_t id)
+{
+    size_t low = 0, high = pool->target_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (pool->by_id[middle]->id < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < pool->target_count && pool->by_id[low]->id == id ? pool->by_id[low] : NULL;
+}
+
+bool pool_has_id(const struct pool *pool, uint64_t id)
+{
+    const struct target *target = id != 0 ? find_by_id(pool, id) : NULL;
+    return target != NULL && (target_is_usable(target) || target->state == HEALTH_DRAINING);
+}
+
+static bool is_excluded(const struct choice *choice, uint32_t index)
+{
+    for (uint32_t i = 0; i < choice->excluded_count; i++)
+        if (choice->excluded[i] == index)
+            return true;
+    return false;
+}
+
+/* Its own client may go to a drained one: that is what draining waits for. */
+static bool may_stick(const struct target *target, const struct choice *choice)
+{
+    bool is_drained = target->state == HEALTH_DRAINING && target->address_count > 0 &&
+                      target->outlier.state != OUTLIER_OUT &&
+                      health_member(target->entry) != HEALTH_MEMBER_REMOVED;
+    return !is_excluded(choice, target->index) &&
+           (is_drained || chooser_has_room(chooser_of(target), target->index));
+}
+
+static struct target *choose(struct pool *pool, struct choice *choice, uint64_t id)
+{
+    struct target *stuck = id != 0 ? find_by_id(pool, id) : NULL;
+    if (stuck != NULL && may_stick(stuck, choice))
+        return stuck;
+    choice->random = pool->random = pool->random * 6364136223846793005U + 1442695040888963407U;
+    uint32_t index = chooser_pick(pool->choosers[0], choice);
+    if (index == CHOOSE_NONE &&
+        (chooser_usable(pool->choosers[0]) == 0 || choice->excluded_count > 0))
+        index = chooser_pick(pool->choosers[1], choice);
+    return index != CHOOSE_NONE ? &pool->targets[index] : NULL;
+}
+
+struct target *pool_take(struct pool *pool, struct choice *choice, uint64_t id)
+{
+    look(pool);
+    struct target *target = choose(pool, choice, id);
+    if (target == NULL)
+        return NULL;
+    chooser_enter(chooser_of(target), target->index);
+    pool->active++;
+    if (target->lane != NULL)
+        metrics_add(&target->lane->active, 1);
+    if (pool->active == 1)
+        tick_start(pool);
+    return target;
+}
+
+void pool_leave(struct target *target)
+{
+    struct pool *pool = target->pool;
+    chooser_leave(chooser_of(target), target->index);
+    pool->active--;
+    if (target->lane != NULL)
+        metrics_add(&target->lane->active, -1);
+    if (pool->is_wanted)
+        loop_defer(pool->loop, &pool->task);
+}
+
+bool pool_has_other(const struct pool *pool, const struct choice *choice)
+{
+    uint32_t usable = chooser_usable(pool->choosers[0]) + chooser_usable(pool->choosers[1]);
+    for (uint32_t i = 0; i < choice->excluded_count; i++)
+        if (target_is_usable(&pool->targets[choice->excluded[i]]))
+            usable--;
+    return usable > 0;
+}
+
+/* ---- judging ---- */
+
+void pool_worked(struct target *target, int64_t latency_us)
+{
+    struct pool *pool = target->pool;
+    if (target->lane != NULL) {
+        metrics_add(&target->lane->good, 1);
+        metrics_add(&target->lane->time_us, latency_us > 0 ? latency_us : 0);
+    }
+    if (pool->policy.is_adaptive && latency_us >= 0) {
+        adaptive_sample(&target->adaptive, latency_us,
+                        chooser_active(chooser_of(target), target->index),
+                        (uint32_t)pool->policy.connections, loop_now_us(pool->loop));
+        set_limit(target);
+    }
+    if (target->outlier.state == OUTLIER_IN) {
+        target->outlier.failures = 0;
+        target->outlier.pause_ms = 0;
+        return;
+    }
+    if (pool->policy.eject_ms >= NEWS_MS)
+        log_info("balancer", "backend works again", STRING("backend", target->name));
+    forget_outlier(target);
+    start_slowly(target, loop_now_ms(pool->loop));
+    refresh(target, loop_now_ms(pool->loop));
+}
+
+void pool_failed(struct target *target)
+{
+    struct pool *pool = target->pool;
+    const struct balancer_policy *policy = &pool->policy;
+    const struct outlier_policy outlier = { policy->failures, policy->eject_ms,
+                                            policy->eject_most_ms };
+    bool was_in = target->outlier.state == OUTLIER_IN;
+    bool may_eject =
+        (int64_t)(pool->ejected + 1) * 100 <= policy->eject_percent * (int64_t)pool->target_count;
+    if (target->lane != NULL)
+        metrics_add(&target->lane->bad, 1);
+    if (!outlier_failed(&target->outlier, &outlier, may_eject, loop_now_ms(pool->loop)))
+        return;
+    if (was_in) {
+        pool->ejected++;
+        if (policy->eject_ms >= NEWS_MS)
+            log_warn("balancer", "backend is left out", STRING("backend", target->name),
+                     INT("failures", target->outlier.failures),
+                     MS("for", target->outlier.pause_ms));
+    }
+    if (target->lane != NULL)
+        metrics_set(&target->lane->ejected, 1);
+    set_limit(target);
+    refresh(target, loop_now_ms(pool->loop));
+    tick_start(pool);
+}
+
+/* ---- life ---- */
+
+static char *copy_text(struct text text)
+{
+    char *copy = memory_new(text.len + 1);
+    memcpy(copy, text.data != NULL ? text.data : "", text.len);
+    return copy;
+}
+
+static void target_init(struct target *target, struct pool *pool, uint32_t index,
+                        const struct balancer_backend *backend, size_t lane)
+{
+    *target = (struct target){ .pool = pool,
+                               .index = index,
+                               .is_backup = backend->is_backup,
+                               .name = copy_text(backend->name),
+                               .authority = copy_text(backend->authority),
+                               .id = choose_hash(backend->name.data, backend->name.len) | 1,
+                               .weight = backend->weight };
+    list_init(&target->users);
+    list_init(&target->idle);
+    if (backend->board.len > 0)
+        target->entry = health_use(pool->health, backend->board);
+    target->lane = health_lane(pool->health, target->entry, lane);
+    target->state = health_state(target->entry);
+    if (backend->address.len > 0) {
+        target->addresses[0] = backend->address;
+        target->address_count = 1;
+    } else {
+        target->host = copy_text(backend->host);
+        target->port = (uint16_t)backend->port;
+    }
+    pool->by_id[index] = target;
+}
+
+void pool_init(struct pool *pool, struct loop *loop, const struct balancer_pool *settings,
+               const struct pool_events *events)
+{
+    *pool = (struct pool){ .loop = loop,
+                           .events = events,
+                           .name = copy_text(settings->name),
+                           .policy = settings->policy,
+                           .target_count = settings->count,
+                           .health = settings->health,
+                           .random = (uint64_t)loop_now_us(loop) };
+    pool->hash_name = copy_text(settings->policy.hash_name);
+    pool->sticky = copy_text(settings->policy.sticky);
+    pool->policy.hash_name = text_of(pool->hash_name);
+    pool->policy.sticky = text_of(pool->sticky);
+    pool->targets = memory_new_array(settings->count + 1, sizeof(*pool->targets));
+    pool->by_id = memory_new_array(settings->count + 1, sizeof(*pool->by_id));
+    for (size_t i = 0; i < COUNT(pool->choosers); i++)
+        pool->choosers[i] = chooser_new(settings->policy.algorithm, (uint32_t)settings->count);
+    chooser_share(pool->choosers[0], settings->cursor);
+    loop_task_init(&pool->task, on_task);
+    loop_timer_init(&pool->tick, on_tick);
+    if (pool->health != NULL)
+        pool->health_version = health_version(pool->health);
+    for (size_t i = 0; i < settings->count; i++)
+        target_init(&pool->targets[i], pool, (uint32_t)i, &settings->backends[i], settings->lane);
+    for (size_t i = 0; i < settings->count; i++) {
+        set_limit(&pool->targets[i]);
+        refresh(&pool->targets[i], loop_now_ms(loop));
+        pool_names_start(&pool->targets[i]);
+    }
+    note_down(pool, loop_now_ms(loop));
+    qsort(pool->by_id, settings->count, sizeof(*pool->by_id), compare_ids);
+}
+
+void pool_stop(struct pool *pool)
+{
+    loop_task_cancel(&pool->task);
+    loop_timer_stop(pool->loop, &pool->tick);
+    for (size_t i = 0; i < pool->target_count; i++) {
+        const struct target *target = &pool->targets[i];
+        pool_names_stop(&pool->targets[i]);
+        if (target->lane != NULL && target->outlier.state != OUTLIER_IN)
+            metrics_set(&target->lane->ejected, 0);
+    }
+}
+
+void pool_done(struct pool *pool)
+{
+    for (size_t i = 0; i < pool->target_count; i++) {
+        struct target *target = &pool->targets[i];
+        memory_free(target->name);
+        memory_free(target->authority);
+        memory_free(target->host);
+    }
+    for (size_t i = 0; i < COUNT(pool->choosers); i++)
+        chooser_free(pool->choosers[i]);
+    memory_free(pool->targets);
+    memory_free(pool->by_id);
+    memory_free(pool->name);
+    memory_free(pool->hash_name);
+    memory_free(pool->sticky);
 }

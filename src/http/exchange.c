@@ -100,7 +100,8 @@ void exchange_refuse(struct http_exchange *exchange, int status, const char *fai
 bool exchange_tell_drained(struct http_exchange *exchange)
 {
     if (!exchange->was_full || exchange->pieces != NULL ||
-        exchange->conn->output.waiting >= OUTPUT_LOW_BYTES)
+        exchange->conn->output.waiting >=
+            exchange_high_bytes(exchange) / (OUTPUT_HIGH_BYTES / OUTPUT_LOW_BYTES))
         return false;
     exchange->was_full = false;
     if (exchange->events != NULL && exchange->events->drained != NULL)

@@ -285,6 +285,10 @@ struct http_blob *http_response_head_keep(struct http_exchange *exchange);
 bool http_response_kept(struct http_exchange *exchange, int status, const struct http_blob *head,
                         struct http_blob *body);
 
+/* So many bytes of the answer may wait in memory for the client before http_response_is_full; by
+ * default 256 KiB. */
+void http_response_limit(struct http_exchange *exchange, size_t bytes);
+
 /* True when a well-behaved producer should pause until drained(). */
 bool http_response_is_full(const struct http_exchange *exchange);
 

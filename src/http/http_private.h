@@ -137,6 +137,7 @@ struct http_exchange {
     bool was_full;
     bool is_page; /* inside config->error_page */
     int64_t body_sent;
+    size_t high_bytes; /* 0: OUTPUT_HIGH_BYTES */
     int64_t output_start;
     int64_t output_end;
 
@@ -154,6 +155,12 @@ void exchange_end(struct http_exchange *exchange);
 void exchange_abort(struct http_exchange *exchange, const char *failure);
 /* The server itself ends the exchange with an error answer. */
 void exchange_refuse(struct http_exchange *exchange, int status, const char *failure);
+
+/* What may wait in memory until http_response_is_full. */
+static inline size_t exchange_high_bytes(const struct http_exchange *exchange)
+{
+    return exchange->high_bytes > 0 ? exchange->high_bytes : OUTPUT_HIGH_BYTES;
+}
 
 /* Tells the handler once when what waits to be sent fell below the low-water mark. */
 bool exchange_tell_drained(struct http_exchange *exchange);

@@ -328,7 +328,7 @@ bool exchange_pump(struct http_exchange *exchange)
 {
     struct piece *piece = exchange->pieces;
     struct http_filter *filter = next_with_data(exchange->filters);
-    if (piece == NULL || output_of(exchange)->waiting >= OUTPUT_HIGH_BYTES ||
+    if (piece == NULL || output_of(exchange)->waiting >= exchange_high_bytes(exchange) ||
         exchange->conn->pumps >= PUMPS_PER_TURN)
         return false;
     exchange->conn->pumps++;
@@ -345,7 +345,13 @@ bool exchange_pump(struct http_exchange *exchange)
 
 bool http_response_is_full(const struct http_exchange *exchange)
 {
-    return exchange->pieces != NULL || exchange->conn->output.waiting >= OUTPUT_HIGH_BYTES;
+    return exchange->pieces != NULL ||
+           exchange->conn->output.waiting >= exchange_high_bytes(exchange);
+}
+
+void http_response_limit(struct http_exchange *exchange, size_t bytes)
+{
+    exchange->high_bytes = bytes;
 }
 
 void exchange_queued(struct http_exchange *exchange)

@@ -3,6 +3,7 @@
 #include "metrics/board.h"
 
 #include "core/memory.h"
+#include "core/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,9 @@
 
 struct board {
     _Atomic uint32_t is_used[BOARD_LANES]; /* reading the others would give them pages */
+    struct {
+        _Alignas(64) _Atomic uint64_t at; /* a cache line each: all processes write it */
+    } cursors[BOARD_CURSORS];
     struct board_series series[BOARD_LANES][BOARD_ENTRIES];
 };
 
@@ -102,6 +106,13 @@ void board_leave(struct board_series *series)
 {
     if (series != NULL && atomic_load(&series->users) > 0)
         atomic_fetch_sub(&series->users, 1);
+}
+
+_Atomic uint64_t *board_cursor(struct board *board, const char *name, size_t name_len)
+{
+    if (board == NULL)
+        return NULL;
+    return &board->cursors[text_hash(text_from(name, name_len)) % BOARD_CURSORS].at;
 }
 
 /* ---- readers ---- */

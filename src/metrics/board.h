@@ -20,6 +20,7 @@ enum {
     BOARD_LANES = 64,
     BOARD_ENTRIES = 128, /* per lane; what finds none left shares the last one, "others" */
     BOARD_NAME_SIZE = 160,
+    BOARD_CURSORS = 256,
 };
 
 enum board_kind { BOARD_NONE, BOARD_APP, BOARD_ROUTE };
@@ -67,6 +68,11 @@ void board_lane_start(struct board *board, size_t lane);
 struct board_series *board_use(struct board *board, size_t lane, enum board_kind kind,
                                const char *name, size_t name_len);
 void board_leave(struct board_series *series); /* accepts NULL */
+
+/* A number that all processes of the server count up together under that name, for turns that they
+ * take together; it goes on over reloads. Names may share one: turns are then only less even. NULL
+ * only without a board. */
+_Atomic uint64_t *board_cursor(struct board *board, const char *name, size_t name_len);
 
 /* All accept NULL and do nothing then. */
 static inline void board_add(struct board_series *series, enum board_value value, int64_t amount)
