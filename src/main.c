@@ -163,9 +163,10 @@ static const struct role edge_role = WEB_ROLE(run_edge);
 
 int main(int argc, char **argv)
 {
-    static const struct role *const roles[] = { &peer_role,    &database_role, &app_role,
-                                                &command_role, &php_role,      &health_process_role,
-                                                &edge_role,    &dns_role,      NULL };
+    static const struct role *const roles[] = {
+        &peer_role, &database_role,       &replication_role, &app_role, &command_role,
+        &php_role,  &health_process_role, &edge_role,        &dns_role, NULL
+    };
     static const struct cli_tool tools[] = {
         { "lab", "up|down|...", "Run the whole topology of a site on this machine", lab_usage,
           lab_command },

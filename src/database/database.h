@@ -19,4 +19,7 @@
 
 extern const struct role database_role;
 
+/* On a site of several servers: watches every database of the tier and steers the own one. */
+extern const struct role replication_role;
+
 #endif

@@ -1,0 +1,216 @@
+/*
+ * The role `replication`: one process for each database server of the tier, on every server that
+ * has a database or an application. It keeps the health board's entry of its database, and where
+ * the database is the own one, it steers it: opens the primary, sets replicas up, starts them
+ * again, writes the heartbeat.
+ *
+ *   start ──► looks every tenth of a second ──► READY once the tier is as it should be for the
+ *             applications that start after it, or after a while without
+ */
+#include "database/watch.h"
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/memory.h"
+#include "database/config.h"
+#include "database/database.h"
+
+#include <stdio.h>
+
+static bool has_app(const struct generation *generation)
+{
+    const struct site *site = generation->site;
+    for (size_t i = 0; i < site->app_count; i++)
+        if (site_is_on(site, &site->apps[i].on, generation->server))
+            return true;
+    return false;
+}
+
+/* The index-th server of the tier, or NULL. */
+static const struct site_server *target_of(const struct site *site, size_t index)
+{
+    for (size_t i = 0; i < site->server_count; i++)
+        if (site_is_on(site, &site->database.on, &site->servers[i]) && index-- == 0)
+            return &site->servers[i];
+    return NULL;
+}
+
+static size_t watch_count(const struct generation *generation)
+{
+    const struct site *site = generation->site;
+    if (!database_is_tier(site))
+        return 0;
+    bool is_wanted =
+        site_is_on(site, &site->database.on, generation->server) || has_app(generation);
+    return is_wanted ? site_on_count(site, &site->database.on) : 0;
+}
+
+static void watch_title(const struct generation *generation, size_t index, char *out, size_t size)
+{
+    const struct site_server *target = target_of(generation->site, index);
+    struct text name = target != NULL ? target->name : T("?");
+    snprintf(out, size, "replication/%.*s", FMT(name));
+}
+
+/* ---- generations ---- */
+
+static enum err read_passwords(struct watch *watch, const struct generation *generation)
+{
+    static const enum database_account wanted[] = { ACCOUNT_AGENT, ACCOUNT_HEARTBEAT,
+                                                    ACCOUNT_MONITOR, ACCOUNT_REPLICATION };
+    for (size_t i = 0; i < COUNT(wanted); i++)
+        if (database_account_password(generation, wanted[i], watch->password[wanted[i]]) != OK)
+            return ERR_MISSING;
+    return OK;
+}
+
+static enum err use(struct watch *watch, struct generation *generation, struct why *why)
+{
+    struct database_place place;
+    const struct site *site = generation->site;
+    struct arena *arena = arena_new(65536, 0);
+    enum err err = database_place_find(arena, generation->state, &place, why);
+    if (err == OK && !text_copy_to(text_of(place.socket), watch->socket, sizeof(watch->socket)))
+        err = fail(why, ERR_LIMIT, "the database's socket has too long a path");
+    arena_free(arena);
+    if (err == OK && read_passwords(watch, generation) != OK)
+        err = fail(why, ERR_MISSING, "the parent gave no passwords");
+    const struct site_server *target = target_of(site, watch->self->index);
+    if (err == OK && target == NULL)
+        err = fail(why, ERR_STATE, "there is nothing to watch any more");
+    if (err != OK)
+        return err;
+    char name[HEALTH_NAME_SIZE];
+    snprintf(name, sizeof(name), "database/%.*s", FMT(target->name));
+    look_reset(watch);
+    watch->target = target;
+    watch->is_local = target == generation->server;
+    watch->address = target->address;
+    address_set_port(&watch->address, (uint16_t)database_port(site));
+    watch->entry = health_use(watch->self->health, text_of(name));
+    return OK;
+}
+
+static void commit(struct watch *watch, uint64_t number)
+{
+    struct why why = { "" };
+    struct generation *old = watch->live;
+    if (watch->next == NULL || watch->next->number != number)
+        return;
+    watch->live = watch->next;
+    watch->next = NULL;
+    if (use(watch, watch->live, &why) != OK)
+        log_error("replication", "cannot use the new settings", STRING("why", why.text));
+    process_send(watch->self, MESSAGE_RELEASED, old->number, T(""));
+    generation_free(old);
+}
+
+static void take_next(struct watch *watch, struct generation *generation)
+{
+    generation_free(watch->next);
+    watch->next = generation;
+    process_send(watch->self, MESSAGE_READY, generation->number, T(""));
+}
+
+/* ---- messages ---- */
+
+static void handle(struct watch *watch, const struct message *message,
+                   struct generation *generation)
+{
+    switch (message->type) {
+    case MESSAGE_CONFIG:
+        if (generation != NULL)
+            take_next(watch, generation);
+        break;
+    case MESSAGE_COMMIT:
+        commit(watch, message->generation);
+        break;
+    case MESSAGE_DISCARD:
+        if (watch->next != NULL && watch->next->number == message->generation) {
+            generation_free(watch->next);
+            watch->next = NULL;
+        }
+        break;
+    case MESSAGE_DRAIN:
+    case MESSAGE_STOP:
+        loop_stop(watch->loop);
+        break;
+    case MESSAGE_READY:
+    case MESSAGE_FAILED:
+    case MESSAGE_RELEASED:
+    case MESSAGE_WORKERS:
+    case MESSAGE_NOTE:
+    case MESSAGE_LOG_PIPE:
+    case MESSAGE_LAST:
+        break; /* never to a role of this kind */
+    }
+}
+
+static void channel_ready(struct loop_watch *channel, unsigned events)
+{
+    struct watch *watch = list_entry(channel, struct watch, channel);
+    for (;;) {
+        struct message message;
+        struct generation *generation = NULL;
+        struct why why = { "" };
+        enum err err = process_receive(watch->self, &message, watch->buffer, sizeof(watch->buffer),
+                                       &generation, &why);
+        if (err == ERR_BUSY)
+            return;
+        if (err == ERR_CLOSED) { /* the parent is gone, and so should we be */
+            loop_stop(watch->loop);
+            return;
+        }
+        if (err != OK) {
+            log_error("replication", "bad message from the parent", STRING("why", why.text));
+            return;
+        }
+        handle(watch, &message, generation);
+    }
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+    struct watch *watch = list_entry(timer, struct watch, timer);
+    look(watch);
+    loop_timer_start(watch->loop, timer, watch->is_local ? LOOK_LOCAL_MS : LOOK_REMOTE_MS);
+}
+
+static int run(struct process *self)
+{
+    struct why why = { "" };
+    struct watch *watch = NEW(struct watch);
+    watch->self = self;
+    watch->live = self->first;
+    watch->started_ms = clock_now_ms();
+    enum err err = loop_new(LOOP_EPOLL, &watch->loop, &why);
+    if (err == OK)
+        err = use(watch, self->first, &why);
+    if (err == OK)
+        err =
+            loop_watch_start(watch->loop, &watch->channel, self->channel, LOOP_READ, channel_ready);
+    if (err != OK) {
+        process_send(self, MESSAGE_FAILED, self->first->number, text_of(why.text));
+        return 1;
+    }
+    if (self->is_replay) {
+        process_send(self, MESSAGE_READY, self->first->number, T(""));
+        watch->is_ready = true;
+    }
+    loop_timer_init(&watch->timer, on_timer);
+    loop_timer_start(watch->loop, &watch->timer, 0);
+    loop_run(watch->loop);
+    look_reset(watch);
+    return 0;
+}
+
+const struct role replication_role = {
+    .name = "replication",
+    .summary = "watches the databases of the site, steers the one of this server",
+    .reload = RELOAD_SWAP,
+    .start_order = 12,
+    .needs = "database. primary.",
+    .count = watch_count,
+    .title = watch_title,
+    .run = run,
+};
