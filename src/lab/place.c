@@ -143,6 +143,18 @@ static void remove_file(const char *path)
     unlink(path);
 }
 
+static bool has_other_lab(const char *parent)
+{
+    bool is_found = false;
+    const struct dirent *entry;
+    DIR *entries = opendir(parent);
+    while (entries != NULL && !is_found && (entry = readdir(entries)) != NULL)
+        is_found = entry->d_name[0] != '.';
+    if (entries != NULL)
+        closedir(entries);
+    return is_found;
+}
+
 void lab_place_clean(const struct lab_place *place)
 {
     char parent[LAB_RUN_SIZE];
@@ -155,6 +167,7 @@ void lab_place_clean(const struct lab_place *place)
     rmdir(place->run);
     snprintf(parent, sizeof(parent), "%s", place->run);
     *strrchr(parent, '/') = '\0';
-    if (rmdir(place->inside) == 0 && rmdir(parent) != 0)
-        mkdir(place->inside, 0755); /* another lab runs */
+    /* removing a folder takes away what others have mounted over it in their own namespaces */
+    if (!has_other_lab(parent) && rmdir(place->inside) == 0 && rmdir(parent) != 0)
+        mkdir(place->inside, 0755); /* one began just now */
 }
