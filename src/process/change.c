@@ -321,7 +321,7 @@ static void send_config(struct parent *parent, struct slot *slot)
         change_fail(parent, NULL, "%s", why.text);
     } else {
         err = message_send(slot->channel, &message);
-        fd_close(&message.fds[0]);
+        generation_pack_done(&message);
         slot->pending = parent->change.next->number;
         if (err != OK)
             change_fail(parent, slot, "%s does not take the new configuration: %s", slot->title,

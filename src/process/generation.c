@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum { SITE_BYTES_LIMIT = 16 << 20 /* far more than any site file */ };
@@ -133,33 +134,89 @@ bool generation_is_needed(const char *needs, const char *name)
 
 /* ---- MESSAGE_CONFIG ---- */
 
-enum err generation_pack(const struct generation *generation, const struct role *role,
-                         struct buffer *text, struct message *message, struct why *why)
+/* What has no room in one message lies in a socket that travels with it, in messages like it. */
+
+#define MORE T("more\n") /* first line: the second descriptor is that socket */
+
+static enum err send_more(int socket, struct buffer *text, struct message *message)
 {
-    *message = (struct message){ .type = MESSAGE_CONFIG, .generation = generation->number };
-    buffer_print(text, "server %.*s\nstate %.*s\nfile %.*s\nroot %d\n",
-                 FMT(generation->server->name), FMT(generation->state), FMT(generation->site->file),
-                 generation->is_root);
-    message->fd_count = 1;
-    for (size_t i = 0; i < generation->fd_count; i++) {
+    message->text = buffer_text(text);
+    enum err err = text->failed ? ERR_LIMIT : message_send(socket, message);
+    buffer_clear(text);
+    message->fd_count = 0;
+    return err;
+}
+
+static enum err pack_more(const struct generation *generation, const struct role *role, size_t from,
+                          int *socket_out, struct why *why)
+{
+    int ends[2];
+    enum err err = OK;
+    AUTO(buffer_done) struct buffer text = buffer_of(MESSAGE_TEXT_LIMIT);
+    struct message message = { .type = MESSAGE_CONFIG, .generation = generation->number };
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0)
+        return fail(why, ERR_SYSTEM, "cannot make a socket: %s", strerror(errno));
+    for (size_t i = from; i < generation->fd_count && err == OK; i++) {
         const struct process_fd *at = &generation->fds[i];
         if (!generation_is_needed(role->needs, at->name))
             continue;
-        if (message->fd_count == MESSAGE_FD_LIMIT)
-            return fail(why, ERR_LIMIT,
-                        "%s needs more than %d descriptors (listeners and static folders): use "
-                        "fewer routes with `static`",
-                        role->name, MESSAGE_FD_LIMIT - 1);
+        buffer_print(&text, "fd %s\n", at->name);
+        message.fds[message.fd_count++] = at->fd;
+        if (message.fd_count == MESSAGE_FD_LIMIT)
+            err = send_more(ends[1], &text, &message);
+    }
+    if (err == OK && message.fd_count > 0)
+        err = send_more(ends[1], &text, &message);
+    fd_close(&ends[1]);
+    *socket_out = ends[0];
+    if (err == OK)
+        return OK;
+    fd_close(&ends[0]);
+    return fail(why, ERR_LIMIT,
+                "%s needs too many descriptors (listeners, static folders, workers): use fewer "
+                "routes with `static`, or fewer workers",
+                role->name);
+}
+
+enum err generation_pack(const struct generation *generation, const struct role *role,
+                         struct buffer *text, struct message *message, struct why *why)
+{
+    size_t count = 0, direct;
+    *message = (struct message){ .type = MESSAGE_CONFIG, .generation = generation->number };
+    for (size_t i = 0; i < generation->fd_count; i++)
+        count += generation_is_needed(role->needs, generation->fds[i].name);
+    bool has_more = count > MESSAGE_FD_LIMIT - 1;
+    if (has_more)
+        buffer_append(text, MORE);
+    buffer_print(text, "server %.*s\nstate %.*s\nfile %.*s\nroot %d\n",
+                 FMT(generation->server->name), FMT(generation->state), FMT(generation->site->file),
+                 generation->is_root);
+    message->fd_count = has_more ? 2 : 1;
+    for (direct = 0; direct < generation->fd_count && message->fd_count < MESSAGE_FD_LIMIT;
+         direct++) {
+        const struct process_fd *at = &generation->fds[direct];
+        if (!generation_is_needed(role->needs, at->name))
+            continue;
         buffer_print(text, "fd %s\n", at->name);
         message->fds[message->fd_count++] = at->fd;
     }
+    message->text = buffer_text(text);
     if (text->failed || text->len > MESSAGE_TEXT_LIMIT)
         return fail(why, ERR_LIMIT, "the paths of the site are too long");
     message->fds[0] = sealed_file("site", generation->site->source);
     if (message->fds[0] < 0)
         return fail(why, ERR_SYSTEM, "cannot make a memory file: %s", strerror(errno));
-    message->text = buffer_text(text);
-    return OK;
+    enum err err = has_more ? pack_more(generation, role, direct, &message->fds[1], why) : OK;
+    if (err != OK)
+        fd_close(&message->fds[0]);
+    return err;
+}
+
+void generation_pack_done(struct message *message)
+{
+    fd_close(&message->fds[0]);
+    if (text_starts_with(message->text, MORE))
+        fd_close(&message->fds[1]);
 }
 
 struct config {
@@ -167,11 +224,52 @@ struct config {
     bool is_root;
 };
 
+/* A name for the message's next descriptor, which is the generation's from now on. */
+static enum err unpack_fd(struct text value, struct message *message, struct generation *generation,
+                          size_t *next_fd)
+{
+    char name[sizeof(generation->fds->name)];
+    if (*next_fd >= message->fd_count || !text_copy_to(value, name, sizeof(name)))
+        return ERR_PROTOCOL;
+    add(generation, message->fds[*next_fd], name);
+    message->fds[(*next_fd)++] = -1;
+    return OK;
+}
+
+static void close_fds(struct message *message)
+{
+    for (size_t i = 0; i < message->fd_count; i++)
+        fd_close(&message->fds[i]);
+    message->fd_count = 0;
+}
+
+static enum err unpack_more(int socket, struct generation *generation)
+{
+    enum { PACKET_SIZE = MESSAGE_TEXT_LIMIT + 64 };
+    AUTO(memory_drop) char *packet = memory_new(PACKET_SIZE);
+    struct message message = { 0 };
+    enum err err;
+    while ((err = message_receive(socket, packet, PACKET_SIZE, &message)) == OK) {
+        struct text rest = message.text;
+        size_t next_fd = 0;
+        while (err == OK && rest.len > 0) {
+            struct text value = text_next(&rest, '\n'), key = text_next(&value, ' ');
+            err = text_equal(key, T("fd")) ? unpack_fd(value, &message, generation, &next_fd)
+                                           : ERR_PROTOCOL;
+        }
+        if (next_fd != message.fd_count)
+            err = ERR_PROTOCOL;
+        close_fds(&message);
+        if (err != OK)
+            return err;
+    }
+    return err == ERR_CLOSED ? OK : err;
+}
+
 /* One line of a CONFIG text. next_fd: index of the descriptor that the next `fd` line names. */
 static enum err unpack_line(struct text line, struct config *config, struct message *message,
                             struct generation *generation, size_t *next_fd)
 {
-    char name[sizeof(generation->fds->name)];
     struct text value = line, key = text_next(&value, ' ');
     if (text_equal(key, T("server")))
         config->server = value;
@@ -181,13 +279,11 @@ static enum err unpack_line(struct text line, struct config *config, struct mess
         config->file = value;
     else if (text_equal(key, T("root")))
         config->is_root = text_equal(value, T("1"));
-    else if (!text_equal(key, T("fd")) || *next_fd >= message->fd_count ||
-             !text_copy_to(value, name, sizeof(name)))
-        return ERR_PROTOCOL;
-    else {
-        add(generation, message->fds[*next_fd], name);
-        message->fds[(*next_fd)++] = -1;
-    }
+    else if (text_equal(key, T("more")) && *next_fd == 1 && message->fd_count > 1)
+        return unpack_more(message->fds[(*next_fd)++], generation);
+    else
+        return text_equal(key, T("fd")) ? unpack_fd(value, message, generation, next_fd)
+                                        : ERR_PROTOCOL;
     return OK;
 }
 
@@ -248,9 +344,7 @@ enum err generation_unpack(struct message *message, struct generation **generati
         memcpy(state, config.state.data, config.state.len);
         generation->state = text_from(state, config.state.len);
     }
-    for (size_t i = 0; i < message->fd_count; i++)
-        fd_close(&message->fds[i]);
-    message->fd_count = 0;
+    close_fds(message);
     if (err != OK) {
         generation_free(generation);
         return err;

@@ -114,10 +114,12 @@ MUST_CHECK enum err generation_listen(struct generation *generation, const struc
     PRINTF_LIKE(5, 6);
 
 /* How it travels: fills a MESSAGE_CONFIG for the role: text in `text`, the descriptors' numbers
- * (not duplicates), the first of which is a new memfd with the site's bytes that the caller closes.
- */
+ * (not duplicates). The message has descriptors of its own, which generation_pack_done closes when
+ * it was sent: a new memfd with the site's bytes, and, with more descriptors than a message takes,
+ * a socket in which the others wait. */
 MUST_CHECK enum err generation_pack(const struct generation *generation, const struct role *role,
                                     struct buffer *text, struct message *message, struct why *why);
+void generation_pack_done(struct message *message);
 
 /* Closes its descriptors and frees the site. Accepts NULL. */
 void generation_free(struct generation *generation);

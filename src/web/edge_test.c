@@ -176,7 +176,7 @@ static void configure(struct parent *parent, uint64_t number, const char *words)
     enum err err = generation_pack(generation, &edge_role, &text, &message, &why);
     CHECK(err == OK && message_send(parent->channel, &message) == OK, "%s", why.text);
     if (err == OK)
-        fd_close(&message.fds[0]);
+        generation_pack_done(&message);
     generation_free(generation);
 }
 
