@@ -147,21 +147,27 @@ int lab_ls(const char *name, const struct lab_options *options)
     return fflush(stdout) == 0 ? LAB_OK : LAB_FAILED;
 }
 
+void lab_print_row(const json_t *row)
+{
+    const json_t *ready = json_object_get(row, "ready_after_ms");
+    const char *link = json_string_value(json_object_get(row, "link"));
+    printf("  %-12s %-16s %-36s %s%s", json_string_value(json_object_get(row, "name")),
+           json_string_value(json_object_get(row, "address")),
+           json_string_value(json_object_get(row, "roles")),
+           json_string_value(json_object_get(row, "state")),
+           json_is_true(json_object_get(row, "cut")) ? ", cut off" : "");
+    if (ready != NULL)
+        printf(" after %.1f s", (double)json_integer_value(ready) / 1000);
+    printf("%s%s\n", link != NULL ? ", link " : "", link != NULL ? link : "");
+}
+
 void lab_print_table(const char *answer)
 {
     json_t *root = json_loads(answer, 0, NULL), *row;
     size_t index;
     json_array_foreach(json_object_get(root, "machines"), index, row)
     {
-        json_t *ready = json_object_get(row, "ready_after_ms");
-        const char *link = json_string_value(json_object_get(row, "link"));
-        printf("  %-16s %-24s %s%s", json_string_value(json_object_get(row, "name")),
-               json_string_value(json_object_get(row, "address")),
-               json_string_value(json_object_get(row, "state")),
-               json_is_true(json_object_get(row, "cut")) ? ", cut off" : "");
-        if (ready != NULL)
-            printf(" after %.1f s", (double)json_integer_value(ready) / 1000);
-        printf("%s%s\n", link != NULL ? ", link " : "", link != NULL ? link : "");
+        lab_print_row(row);
     }
     json_decref(root);
 }
@@ -233,10 +239,14 @@ static int wait_for(pid_t pid)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+int lab_enter(int machine)
+{
+    return setns(machine, CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC);
+}
+
 static int enter_and_run(int machine, char **command)
 {
-    if (setns(machine, CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC) !=
-        0) {
+    if (lab_enter(machine) != 0) {
         lab_complain("cannot enter the machine: %s", strerror(errno));
         return LAB_FAILED;
     }

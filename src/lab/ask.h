@@ -6,6 +6,8 @@
 #include "core/error.h"
 #include "core/text.h"
 
+#include <jansson.h>
+
 enum { LAB_OK, LAB_FAILED, LAB_USAGE, LAB_ABSENT };
 
 struct lab_options {
@@ -32,6 +34,12 @@ int lab_tell(const char *name, const struct lab_options *options);
 MUST_CHECK enum err lab_ask(const char *run, const char *command, char **answer, int *fd_out,
                             struct why *why);
 
+/* The calling process goes into the machine that "enter" gave (errno tells why it cannot); its
+ * children are in the machine's pid namespace, too. */
+int lab_enter(int machine);
+
+/* One row of the table: an element of "machines". */
+void lab_print_row(const json_t *row);
 /* The table of machines for people; from the answer to "status". */
 void lab_print_table(const char *answer);
 

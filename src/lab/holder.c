@@ -213,9 +213,12 @@ static void on_janitor(struct loop_watch *watch, unsigned events)
 static json_t *machine_json(const struct machine *machine)
 {
     char address[ADDRESS_TEXT_SIZE];
+    struct buffer roles AUTO(buffer_done) = buffer_of(1 << 16);
     address_format_ip(&machine->node->address, address);
-    json_t *row = json_pack("{s:s, s:s, s:s, s:b, s:I}", "name", machine->node->name, "address",
-                            address, "state", machine_state_name(machine), "cut",
+    lab_plan_roles(holder.setup.plan, machine->node, &roles);
+    json_t *row = json_pack("{s:s, s:s, s:s#, s:s, s:b, s:I}", "name", machine->node->name,
+                            "address", address, "roles", roles.len > 0 ? roles.data : "",
+                            (int)roles.len, "state", machine_state_name(machine), "cut",
                             machine->is_cut ? 1 : 0, "starts", (json_int_t)machine->starts);
     if (machine->state == MACHINE_READY && machine->node->server != NULL)
         json_object_set_new(row, "ready_after_ms",

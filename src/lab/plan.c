@@ -197,3 +197,43 @@ void lab_plan_hosts(const struct lab_plan *plan, const struct lab_node *self, st
         buffer_print(out, "%s %s\n", text, node->name);
     }
 }
+
+static void add_role(struct buffer *out, const char *role, struct text name)
+{
+    buffer_print(out, "%s%s%.*s", out->len > 0 ? ", " : "", role, FMT(name));
+}
+
+static const char *database_role(const struct site *site, const struct site_server *server)
+{
+    if (site_on_count(site, &site->database.on) == 1)
+        return "database";
+    return site->database.primary == server ? "database (primary)" : "database (replica)";
+}
+
+void lab_plan_roles(const struct lab_plan *plan, const struct lab_node *node, struct buffer *out)
+{
+    const struct site *site = plan->site;
+    const struct site_server *server = node->server;
+    struct text none = T("");
+    if (server == NULL) {
+        add_role(out, "the internet", none);
+        return;
+    }
+    if (site_balances(site, server))
+        add_role(out, "balancer", none);
+    for (size_t i = 0; i < site->tcp_count; i++) {
+        if (site_is_on(site, &site->tcp[i].pool.on, server))
+            add_role(out, "", site->tcp[i].pool.name);
+    }
+    if (site_serves(site, server))
+        add_role(out, "web", none);
+    for (size_t i = 0; i < site->app_count; i++) {
+        bool is_short = text_equal(site->apps[i].name, T("app"));
+        if (site_is_on(site, &site->apps[i].on, server))
+            add_role(out, is_short ? "" : "app ", site->apps[i].name);
+    }
+    if (site->database.is_present && site_is_on(site, &site->database.on, server))
+        add_role(out, database_role(site, server), none);
+    if (site->dns.is_present && site_is_on(site, &site->dns.on, server))
+        add_role(out, "dns", none);
+}

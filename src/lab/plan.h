@@ -51,4 +51,7 @@ const struct lab_node *lab_node_find(const struct lab_plan *plan, struct text na
 /* Like /etc/hosts: every node, and the site's own server names. */
 void lab_plan_hosts(const struct lab_plan *plan, const struct lab_node *self, struct buffer *out);
 
+/* What the node is for, in words: "balancer, dns" or "web, app, database (primary)". */
+void lab_plan_roles(const struct lab_plan *plan, const struct lab_node *node, struct buffer *out);
+
 #endif

@@ -3,6 +3,7 @@
  */
 #include "lab/ask.h"
 #include "lab/lab_private.h"
+#include "lab/proof.h"
 
 #include "core/clock.h"
 #include "core/log.h"
@@ -199,19 +200,28 @@ struct progress {
     size_t ready, servers, failed;
 };
 
-static struct progress count(const char *answer)
+/* Counts, and writes the row of each machine that has become what it will be; shown: a mark for
+ * each. */
+static struct progress look(const struct start *start, const char *answer, bool *shown)
 {
     struct progress progress = { 0 };
+    bool is_told = !start->options->quiet && !start->options->json;
     size_t index;
     json_t *root = json_loads(answer, 0, NULL), *row;
     json_array_foreach(json_object_get(root, "machines"), index, row)
     {
         const char *state = json_string_value(json_object_get(row, "state"));
+        bool is_ready = strcmp(state, "ready") == 0, has_failed = strcmp(state, "failed") == 0;
         progress.servers++;
-        progress.ready += strcmp(state, "ready") == 0;
-        progress.failed += strcmp(state, "failed") == 0;
+        progress.ready += is_ready;
+        progress.failed += has_failed;
+        if (is_told && (is_ready || has_failed) && index < LAB_NODE_LIMIT && !shown[index]) {
+            lab_print_row(row);
+            shown[index] = true;
+        }
     }
     json_decref(root);
+    fflush(stdout);
     return progress;
 }
 
@@ -246,11 +256,12 @@ static void show_failed(const struct start *start, const char *answer)
 static enum err follow(const struct start *start, char **answer, struct why *why)
 {
     int64_t until_ms = clock_now_ms() + READY_MS;
+    bool shown[LAB_NODE_LIMIT] = { false };
     for (;;) {
         enum err err = lab_ask(start->place.run, "status", answer, NULL, why);
         if (err != OK)
             return err;
-        struct progress progress = count(*answer);
+        struct progress progress = look(start, *answer, shown);
         if (progress.ready == progress.servers)
             return OK;
         if (progress.failed > 0) {
@@ -268,18 +279,41 @@ static enum err follow(const struct start *start, char **answer, struct why *why
     }
 }
 
-static void tell(const struct start *start, const char *answer, int64_t made_ms)
+static void tell_begin(const struct start *start, int64_t made_ms)
 {
-    if (start->options->quiet)
+    if (start->options->quiet || start->options->json)
         return;
-    if (start->options->json) {
-        puts(answer);
-        return;
-    }
     printf("lab %s: %zu machines in %zu network%s, made in %lld ms\n", start->place.name,
            start->plan.node_count, start->plan.network_count,
            start->plan.network_count == 1 ? "" : "s", (long long)made_ms);
-    lab_print_table(answer);
+}
+
+/* A real request, and the answer to "status" with it as "request". False: it was not answered. */
+static bool prove(const struct start *start, const char *answer)
+{
+    json_t *proof = lab_prove(&start->plan, start->place.run, start->place.folder);
+    bool is_good = proof == NULL || json_object_get(proof, "error") == NULL;
+    if (start->options->json) {
+        json_t *root = json_loads(answer, 0, NULL);
+        if (proof != NULL)
+            json_object_set(root, "request", proof);
+        json_dumpf(root, stdout, JSON_COMPACT);
+        puts("");
+        json_decref(root);
+    } else if (!start->options->quiet && proof != NULL) {
+        lab_print_proof(proof);
+    }
+    if (!is_good)
+        lab_complain("all servers are ready, but the site does not answer: %s",
+                     json_string_value(json_object_get(proof, "error")));
+    json_decref(proof);
+    return is_good;
+}
+
+static void tell_end(const struct start *start)
+{
+    if (start->options->quiet || start->options->json)
+        return;
     if (start->plan.entry.len > 0)
         printf("page:   http://127.0.0.1:%d/\n", start->door_port);
     printf("inside: trilith lab exec client -- curl http://%.*s/\n", FMT(start->site->name));
@@ -295,16 +329,20 @@ int lab_up(const char *name, const struct lab_options *options)
     int64_t from_ms = clock_now_ms();
     if (err == OK)
         err = launch(&start, &why);
-    int64_t made_ms = clock_now_ms() - from_ms;
     fd_close(&start.door);
-    if (err == OK)
+    if (err == OK) {
+        tell_begin(&start, clock_now_ms() - from_ms);
         err = follow(&start, &answer, &why);
+    }
+    bool is_proved = err != OK || prove(&start, answer);
+    if (answer != NULL && err != OK && options->json)
+        puts(answer);
     if (answer != NULL)
-        tell(&start, answer, made_ms);
+        tell_end(&start);
     if (err != OK)
         lab_complain("%s", why.text);
     memory_free(answer);
     arena_free(start.arena);
     site_free(start.site);
-    return err == OK && fflush(stdout) == 0 ? LAB_OK : LAB_FAILED;
+    return err == OK && is_proved && fflush(stdout) == 0 ? LAB_OK : LAB_FAILED;
 }
