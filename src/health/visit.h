@@ -42,10 +42,15 @@ enum visit_verdict { VISIT_MORE, VISIT_GOOD, VISIT_BAD };
 enum visit_verdict visit_judge_http(const struct site_check *check, struct text answer, bool is_end,
                                     char reason[HEALTH_REASON_SIZE]);
 
-/* The greeting of a MySQL server: good, unless it is an error (too many connections, host blocked)
- * or none at all. */
-enum visit_verdict visit_judge_mysql(struct text answer, bool is_end,
+/* The greeting of a MySQL server and its answer to a login of VISIT_MYSQL_USER without a password,
+ * which need not be let in. A visit that left after the greeting would count as a broken login, and
+ * a server blocks hosts that have too many of them. Bad: errors that mean that it takes nobody (too
+ * many connections, host blocked, shutting down). With VISIT_MORE, *packets_out is how many whole
+ * packets came: each of them wants one of ours. */
+enum visit_verdict visit_judge_mysql(struct text answer, bool is_end, size_t *packets_out,
                                      char reason[HEALTH_REASON_SIZE]);
+
+#define VISIT_MYSQL_USER "trilith_check"
 
 enum { VISIT_ANSWER_LIMIT = 65536 };
 

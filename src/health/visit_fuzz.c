@@ -24,8 +24,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         assert(visit_judge_http(&check, answer, true, reason) != VISIT_MORE);
         check_reason(reason);
     }
-    assert(visit_judge_mysql(answer, true, reason) != VISIT_MORE);
+    size_t packets;
+    assert(visit_judge_mysql(answer, true, &packets, reason) != VISIT_MORE);
     check_reason(reason);
-    (void)visit_judge_mysql(answer, false, reason);
+    (void)visit_judge_mysql(answer, false, &packets, reason);
     return 0;
 }

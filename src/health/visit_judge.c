@@ -130,33 +130,82 @@ enum visit_verdict visit_judge_http(const struct site_check *check, struct text 
 
 /* ---- MySQL ---- */
 
-enum { PROTOCOL_10 = 10, ERROR_PACKET = 0xff, SQLSTATE_LEN = 6 };
+enum {
+    PROTOCOL_10 = 10,
+    OK_PACKET = 0x00,
+    SWITCH_PACKET = 0xfe, /* asks for another way to prove who one is */
+    ERROR_PACKET = 0xff,
+    SQLSTATE_LEN = 6,
+    PACKET_LIMIT = 4096,
+};
 
-enum visit_verdict visit_judge_mysql(struct text answer, bool is_end,
+/* Takes the next packet off *rest. False: it is not whole, or (*is_bad) no packet. */
+static bool next_packet(struct text *rest, struct text *packet_out, bool *is_bad)
+{
+    const uint8_t *at = (const uint8_t *)rest->data;
+    if (rest->len < 4)
+        return false;
+    size_t len = at[0] + ((size_t)at[1] << 8) + ((size_t)at[2] << 16);
+    *is_bad = len == 0 || len > PACKET_LIMIT;
+    if (*is_bad || rest->len < 4 + len)
+        return false;
+    *packet_out = text_part(*rest, 4, len);
+    *rest = text_skip(*rest, 4 + len);
+    return true;
+}
+
+static unsigned error_number(struct text packet)
+{
+    const uint8_t *at = (const uint8_t *)packet.data;
+    return packet.len >= 3 ? at[1] + ((unsigned)at[2] << 8) : 0;
+}
+
+static enum visit_verdict judge_error(struct text packet, char reason[HEALTH_REASON_SIZE])
+{
+    struct text message = text_skip(packet, 3);
+    if (text_starts_with(message, T("#")))
+        message = text_skip(message, SQLSTATE_LEN);
+    return verdict(reason, VISIT_BAD, "MySQL error %u: %.*s", error_number(packet), FMT(message));
+}
+
+/* It knows us, or it does not but looked: both need a server that works. What says that it takes
+ * nobody is bad: too many connections, shutting down, host blocked, host not allowed. */
+static bool is_refusal(unsigned number)
+{
+    static const unsigned refusals[] = { 1040, 1053, 1129, 1130, 1041, 1135 };
+    for (size_t i = 0; i < COUNT(refusals); i++)
+        if (number == refusals[i])
+            return true;
+    return number == 0;
+}
+
+enum visit_verdict visit_judge_mysql(struct text answer, bool is_end, size_t *packets_out,
                                      char reason[HEALTH_REASON_SIZE])
 {
-    struct text rest = text_skip(answer, 4);
-    if (answer.len < 5)
-        return is_end ? verdict(reason, VISIT_BAD, "the connection ended before a greeting")
-                      : VISIT_MORE;
-    const uint8_t *at = (const uint8_t *)answer.data;
-    size_t len = at[0] + ((size_t)at[1] << 8) + ((size_t)at[2] << 16);
-    if (len < 5 || len > 4096 || (at[4] != PROTOCOL_10 && at[4] != ERROR_PACKET))
-        return verdict(reason, VISIT_BAD, "no greeting of a MySQL server");
-    if (rest.len < len)
-        return is_end ? verdict(reason, VISIT_BAD, "the greeting broke off") : VISIT_MORE;
-    rest = text_part(rest, 0, len);
-    if (at[4] == ERROR_PACKET) {
-        unsigned number = at[5] + ((unsigned)at[6] << 8);
-        struct text message = text_skip(rest, 3);
-        if (text_starts_with(message, T("#")))
-            message = text_skip(message, SQLSTATE_LEN);
-        return verdict(reason, VISIT_BAD, "MySQL error %u: %.*s", number, FMT(message));
+    struct text packet, version = text_of(NULL);
+    bool is_bad = false;
+    size_t count = 0;
+    for (; next_packet(&answer, &packet, &is_bad); count++) {
+        uint8_t kind = (uint8_t)packet.data[0];
+        if (kind == ERROR_PACKET && (count == 0 || is_refusal(error_number(packet))))
+            return judge_error(packet, reason);
+        if (count == 0) {
+            version = text_skip(packet, 1);
+            ssize_t end = text_find(version, '\0');
+            if (kind != PROTOCOL_10 || end <= 0)
+                return verdict(reason, VISIT_BAD, "no greeting of a MySQL server");
+            version.len = (size_t)(end < SHOWN ? end : SHOWN);
+        } else if (kind == OK_PACKET || kind == ERROR_PACKET) {
+            return verdict(reason, VISIT_GOOD, "answers as %.*s", FMT(version));
+        } else if (kind != SWITCH_PACKET || count > 1) {
+            return verdict(reason, VISIT_BAD, "no answer of a MySQL server to a login");
+        }
     }
-    struct text version = text_skip(rest, 1);
-    ssize_t end = text_find(version, '\0');
-    if (end <= 0)
+    *packets_out = count;
+    if (is_bad)
         return verdict(reason, VISIT_BAD, "no greeting of a MySQL server");
-    return verdict(reason, VISIT_GOOD, "greets as %.*s", (int)(end < SHOWN ? end : SHOWN),
-                   version.data);
+    if (is_end)
+        return verdict(reason, VISIT_BAD, "the connection ended before %s",
+                       count == 0 ? "a greeting" : "the answer to a login");
+    return VISIT_MORE;
 }

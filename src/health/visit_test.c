@@ -88,39 +88,56 @@ TEST(visit_http_has_a_limit)
           "an endless head");
 }
 
-TEST(visit_judges_mysql)
-{
 #define GREETING                                                                                   \
     "\x0f\0\0\0\x0a"                                                                               \
     "10.11.19\0"                                                                                   \
     "\x01\0\0\0\0"
 #define REFUSAL "\x17\0\0\0\xff\x10\x04#08004Too many conns"
+#define DENIED "\x0f\0\0\2\xff\x15\x04#28000denied"
+#define SWITCH                                                                                     \
+    "\x16\0\0\2\xfe"                                                                               \
+    "mysql_old_password..."
+#define LET_IN "\x07\0\0\2\0\0\0\2\0\0\0"
+
+TEST(visit_judges_mysql)
+{
     static const struct {
         struct text answer;
         enum visit_verdict want;
         const char *reason;
     } cases[] = {
-        { T(GREETING), VISIT_GOOD, "greets as 10.11.19" },
+        { T(GREETING DENIED), VISIT_GOOD, "answers as 10.11.19" },
+        { T(GREETING LET_IN), VISIT_GOOD, "answers as 10.11.19" },
+        { T(GREETING SWITCH DENIED), VISIT_GOOD, "answers as 10.11.19" },
+        { T(GREETING SWITCH SWITCH), VISIT_BAD, "no answer of a MySQL server to a login" },
+        { T(GREETING REFUSAL), VISIT_BAD, "MySQL error 1040: Too many conn" },
+        { T(GREETING), VISIT_BAD, "the connection ended before the answer to a login" },
         { T(REFUSAL), VISIT_BAD, "MySQL error 1040: Too many conn" },
         { T("\x0a\0\0\0\xff\x6a\x04"
             "blocked"),
           VISIT_BAD, "MySQL error 1130: blocked" },
         { T("220 mail ready\r\n"), VISIT_BAD, "no greeting of a MySQL server" },
         { T("\x05\0\0\0\x0a\0\0\0\0"), VISIT_BAD, "no greeting of a MySQL server" },
+        { T("\0\0\0\0"), VISIT_BAD, "no greeting of a MySQL server" },
         { T(""), VISIT_BAD, "the connection ended before a greeting" },
     };
     char reason[HEALTH_REASON_SIZE];
+    size_t packets;
     for (size_t i = 0; i < COUNT(cases); i++) {
-        CHECK(visit_judge_mysql(cases[i].answer, true, reason) == cases[i].want, "%zu: %s", i,
+        struct text answer = cases[i].answer;
+        CHECK(visit_judge_mysql(answer, true, &packets, reason) == cases[i].want, "%zu: %s", i,
               reason);
         CHECK(text_starts_with(text_of(reason), text_of(cases[i].reason)), "%zu: %s", i, reason);
-        for (size_t len = 0; len < cases[i].answer.len; len++) {
-            struct text part = text_part(cases[i].answer, 0, len);
-            enum visit_verdict verdict = visit_judge_mysql(part, false, reason);
+        for (size_t len = 0; len < answer.len; len++) {
+            struct text part = text_part(answer, 0, len);
+            enum visit_verdict verdict = visit_judge_mysql(part, false, &packets, reason);
             CHECK(verdict == VISIT_MORE || verdict == cases[i].want, "%zu at %zu", i, len);
-            CHECK(visit_judge_mysql(part, true, reason) != VISIT_MORE, "%zu cut at %zu", i, len);
+            CHECK(visit_judge_mysql(part, true, &packets, reason) != VISIT_MORE, "%zu cut at %zu",
+                  i, len);
         }
     }
+    CHECK(visit_judge_mysql(T(GREETING), false, &packets, reason) == VISIT_MORE && packets == 1,
+          "a login is due");
 }
 
 /* ---- real connections ---- */
