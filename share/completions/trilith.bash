@@ -19,6 +19,7 @@ _trilith_options() {
         up) echo --background --state --quiet --json ;;
         run) echo --server --background --state --quiet --json ;;
         status) echo --state --json ;;
+        top) echo --state --json ;;
         backend) echo --site --state --quiet --json ;;
         reload) echo --state --quiet --json ;;
         stop) echo --state --quiet ;;
@@ -35,7 +36,7 @@ _trilith_options() {
 
 _trilith() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command= state= i
-    local commands="check init up run status backend reload stop logs serve app proxy lab schema help version"
+    local commands="check init up run status top backend reload stop logs serve app proxy lab schema help version"
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         [ "${COMP_WORDS[i]}" = --state ] && state=${COMP_WORDS[i + 1]}
@@ -61,7 +62,7 @@ _trilith() {
         check | init | up | run)
             mapfile -t COMPREPLY < <(compgen -f -X '!*.y?(a)ml' -- "$word"; compgen -d -- "$word")
             compopt -o filenames 2>/dev/null ;;
-        status | reload | stop | logs)
+        status | top | reload | stop | logs)
             mapfile -t COMPREPLY < <(compgen -W "$(_trilith_sites "$state")" -- "$word"
                                      compgen -f -X '!*.y?(a)ml' -- "$word") ;;
         backend)

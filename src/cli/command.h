@@ -96,6 +96,7 @@ int command_init(const struct invocation *invocation);
 int command_up(const struct invocation *invocation);
 int command_run(const struct invocation *invocation);
 int command_status(const struct invocation *invocation);
+int command_top(const struct invocation *invocation);
 int command_stop(const struct invocation *invocation);
 int command_backend(const struct invocation *invocation);
 int command_reload(const struct invocation *invocation);

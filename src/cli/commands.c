@@ -64,6 +64,17 @@ const struct command commands[] = {
           "Exit status: 0 it runs, 3 nothing runs there.\n",
       .examples = "  trilith status www.foobar.com --json\n",
       .run = command_status },
+    { .name = "top",
+      .arguments = "[SITE]",
+      .most = 1,
+      .options = BIT(OPTION_STATE) | BIT(OPTION_JSON),
+      .summary = "Watch rates, latencies and states as they are now",
+      .details =
+          "All figures are of the last second: requests per second, percentiles, what each route,\n"
+          "application and backend does, and what is not well. On a terminal it goes on until\n"
+          "Ctrl-C; else, and with --json, it measures once.\n",
+      .examples = "  trilith top --json | jq .routes\n",
+      .run = command_top },
     { .name = "backend",
       .arguments = "list|weight|drain|undrain|add|remove|reset [NAME] [WEIGHT]",
       .least = 1,

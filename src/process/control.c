@@ -185,9 +185,10 @@ static void run_command(struct control_client *client, struct text line)
     struct control_request request;
     loop_timer_stop(parent->loop, &client->timer);
     if (control_parse(line, &request) != OK) {
-        print_error(&client->answer,
-                    T("unknown command; known: status, reload, stop, version, logs [N], backend "
-                      "list|weight|drain|undrain|add|remove|reset [NAME [N]]"));
+        print_error(
+            &client->answer,
+            T("unknown command; known: status, top, reload, stop, version, logs [N], backend "
+              "list|weight|drain|undrain|add|remove|reset [NAME [N]]"));
         client_answer(client);
         return;
     }
@@ -198,7 +199,10 @@ static void run_command(struct control_client *client, struct text line)
     }
     switch (request.command) {
     case CONTROL_STATUS:
-        status_write(parent, &client->answer);
+        status_write(parent, false, &client->answer);
+        break;
+    case CONTROL_TOP:
+        status_write(parent, true, &client->answer);
         break;
     case CONTROL_VERSION:
         buffer_print(&client->answer, "{\"ok\":true,\"version\":\"%s\"}", TRILITH_VERSION);

@@ -38,8 +38,8 @@ enum err control_parse(struct text line, struct control_request *request)
         const char *word;
         enum control_command command;
     } commands[] = {
-        { "status", CONTROL_STATUS },   { "reload", CONTROL_RELOAD }, { "stop", CONTROL_STOP },
-        { "version", CONTROL_VERSION }, { "logs", CONTROL_LOGS },
+        { "status", CONTROL_STATUS }, { "top", CONTROL_TOP },         { "reload", CONTROL_RELOAD },
+        { "stop", CONTROL_STOP },     { "version", CONTROL_VERSION }, { "logs", CONTROL_LOGS },
     };
     uint64_t lines = 100;
     if (line.len > CONTROL_LINE_LIMIT)

@@ -61,13 +61,21 @@ TEST(control_parse_knows_its_commands)
         enum control_command command;
         uint64_t lines;
     } cases[] = {
-        { "status", OK, CONTROL_STATUS, 100 },     { "  reload  ", OK, CONTROL_RELOAD, 100 },
-        { "stop", OK, CONTROL_STOP, 100 },         { "version", OK, CONTROL_VERSION, 100 },
-        { "logs", OK, CONTROL_LOGS, 100 },         { "logs 7", OK, CONTROL_LOGS, 7 },
-        { "logs 10000", OK, CONTROL_LOGS, 10000 }, { "logs 10001", ERR_SYNTAX, 0, 0 },
-        { "logs -1", ERR_SYNTAX, 0, 0 },           { "logs 1 2", ERR_SYNTAX, 0, 0 },
-        { "status now", ERR_SYNTAX, 0, 0 },        { "", ERR_UNKNOWN, 0, 0 },
-        { "Status", ERR_UNKNOWN, 0, 0 },           { "statusx", ERR_UNKNOWN, 0, 0 },
+        { "status", OK, CONTROL_STATUS, 100 },
+        { "  reload  ", OK, CONTROL_RELOAD, 100 },
+        { "stop", OK, CONTROL_STOP, 100 },
+        { "top", OK, CONTROL_TOP, 100 },
+        { "version", OK, CONTROL_VERSION, 100 },
+        { "logs", OK, CONTROL_LOGS, 100 },
+        { "logs 7", OK, CONTROL_LOGS, 7 },
+        { "logs 10000", OK, CONTROL_LOGS, 10000 },
+        { "logs 10001", ERR_SYNTAX, 0, 0 },
+        { "logs -1", ERR_SYNTAX, 0, 0 },
+        { "logs 1 2", ERR_SYNTAX, 0, 0 },
+        { "status now", ERR_SYNTAX, 0, 0 },
+        { "", ERR_UNKNOWN, 0, 0 },
+        { "Status", ERR_UNKNOWN, 0, 0 },
+        { "statusx", ERR_UNKNOWN, 0, 0 },
         { "GET / HTTP/1.1", ERR_UNKNOWN, 0, 0 },
     };
     for (size_t i = 0; i < COUNT(cases); i++) {

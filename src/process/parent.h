@@ -223,6 +223,7 @@ void parent_each_url(const struct parent *parent,
 
 enum control_command {
     CONTROL_STATUS,
+    CONTROL_TOP,
     CONTROL_RELOAD,
     CONTROL_STOP,
     CONTROL_VERSION,
@@ -259,11 +260,12 @@ void control_close(struct parent *parent);
 void control_answer_change(struct parent *parent, enum err err, const char *reason);
 void control_answer_stop(struct parent *parent);
 
-/* The JSON lists "apps" and "routes" of `status`, into its root object (a json_t). */
-void status_add_board(const struct board *board, void *root);
+/* The JSON lists "apps" and "routes" of `status`, into its root object (a json_t); has_buckets:
+ * with the counts behind the percentiles, for `top`. */
+void status_add_board(const struct board *board, bool has_buckets, void *root);
 
 /* The JSON text of `status`, and of `backend`. */
-void status_write(struct parent *parent, struct buffer *out);
+void status_write(struct parent *parent, bool has_buckets, struct buffer *out);
 void status_write_backends(struct parent *parent, struct buffer *out);
 
 /* ---- metrics ---- */

@@ -143,7 +143,7 @@ static void print_json(json_t *root, struct buffer *out)
     json_decref(root);
 }
 
-void status_write(struct parent *parent, struct buffer *out)
+void status_write(struct parent *parent, bool has_buckets, struct buffer *out)
 {
     char since[CLOCK_ISO_SIZE];
     json_t *root = json_object(), *urls = json_array(), *processes = json_array();
@@ -165,7 +165,7 @@ void status_write(struct parent *parent, struct buffer *out)
         json_array_append_new(processes, process_of(parent, list_entry(at, struct slot, link)));
     json_object_set_new(root, "processes", processes);
     json_object_set_new(root, "metrics", metrics_of(parent));
-    status_add_board(parent->board, root);
+    status_add_board(parent->board, has_buckets, root);
     status_add_backends(parent, root);
     print_json(root, out);
 }
