@@ -7,12 +7,15 @@
 #include "core/sys.h"
 #include "health/judge.h"
 #include "health/visit.h"
+#include "stream/resolve.h"
 
 #include <stdio.h>
 
 enum {
-    LOOK_MS = 100, /* how often the board is looked at for what edges and people did */
-    FIRST_MS = 50, /* the first checks of many backends are spread over this time */
+    LOOK_MS = 100,    /* how often the board is looked at for what edges and people did */
+    FIRST_MS = 50,    /* the first checks of many backends are spread over this time */
+    NAME_LEAST_S = 1, /* how long the address of a name is used, whatever its TTL */
+    NAME_MOST_S = 60,
 };
 
 struct check {
@@ -23,9 +26,12 @@ struct check {
     struct site_backend backend;
     struct judge judge;
     struct loop_timer timer;
-    struct visit *visit; /* NULL: waits for its time */
-    int64_t started_ms;  /* of the last one */
-    int64_t seen_bad;    /* what edges had counted by then */
+    struct visit *visit;     /* NULL: waits for its time */
+    struct resolve *resolve; /* the name is being asked for; the timer is its deadline */
+    struct address resolved; /* of a backend by name */
+    int64_t resolved_until_ms;
+    int64_t started_ms; /* of the last one */
+    int64_t seen_bad;   /* what edges had counted by then */
     bool is_wanted;
 };
 
@@ -93,21 +99,73 @@ static void visited(void *owner, const struct visit_result *result)
     plan_next(check);
 }
 
+static void visit(struct check *check, const struct address *address)
+{
+    struct visit_plan plan = { .address = *address,
+                               .check = &check->pool->check,
+                               .proxy_protocol = check->pool->proxy_protocol };
+    check->visit = visit_start(check->checks->loop, &plan, visited, check);
+}
+
+/* ---- backends by name: one that has no address is down, like any other that does not answer ----
+ */
+
+static void has_no_address(struct check *check, const char *reason)
+{
+    struct visit_result result = { .is_good = false, .latency_us = -1 };
+    snprintf(result.reason, sizeof(result.reason), "the name '%.*s': %s", FMT(check->backend.host),
+             reason);
+    visited(check, &result);
+}
+
+static void resolved(void *owner, const struct resolve_answer *answer)
+{
+    struct check *check = owner;
+    struct loop *loop = check->checks->loop;
+    int64_t ttl_s = answer->ttl_s < NAME_LEAST_S  ? NAME_LEAST_S
+                    : answer->ttl_s > NAME_MOST_S ? NAME_MOST_S
+                                                  : answer->ttl_s;
+    check->resolve = NULL;
+    loop_timer_stop(loop, &check->timer);
+    if (answer->err != OK || answer->count == 0) {
+        has_no_address(check, answer->err != OK ? err_text(answer->err) : "has no address");
+        return;
+    }
+    check->resolved = answer->addresses[0];
+    check->resolved_until_ms = loop_now_ms(loop) + ttl_s * 1000;
+    visit(check, &check->resolved);
+}
+
+/* ---- when it is due ---- */
+
 static void run(struct loop_timer *timer)
 {
     struct check *check = list_entry(timer, struct check, timer);
     struct checks *checks = check->checks;
-    struct visit_plan plan = { .address = check->backend.address,
-                               .check = &check->pool->check,
-                               .proxy_protocol = check->pool->proxy_protocol };
-    check->started_ms = loop_now_ms(checks->loop);
+    int64_t now_ms = loop_now_ms(checks->loop);
+    if (check->resolve != NULL) {
+        resolve_cancel(check->resolve);
+        check->resolve = NULL;
+        has_no_address(check, "no answer of a name server in time");
+        return;
+    }
+    check->started_ms = now_ms;
     check->seen_bad = health_bad(checks->board, check->entry);
-    check->visit = visit_start(checks->loop, &plan, visited, check);
+    if (check->backend.address.len > 0) {
+        visit(check, &check->backend.address);
+    } else if (now_ms < check->resolved_until_ms) {
+        visit(check, &check->resolved);
+    } else {
+        check->resolve = resolve_start(checks->loop, check->backend.host,
+                                       (uint16_t)check->backend.port, resolved, check);
+        loop_timer_start(checks->loop, &check->timer, check->pool->check.timeout_ms);
+    }
 }
 
 static void check_free(struct check *check)
 {
     visit_cancel(check->visit);
+    resolve_cancel(check->resolve);
     loop_timer_stop(check->checks->loop, &check->timer);
     list_remove(&check->link);
     check->checks->by_entry[health_index(check->checks->board, check->entry)] = NULL;
@@ -189,7 +247,8 @@ static void hurry(struct check *check)
     int64_t bad = health_bad(checks->board, check->entry);
     int64_t pause_ms = check->pool->check.interval_ms / 4;
     bool is_due = loop_now_ms(checks->loop) - check->started_ms >= pause_ms;
-    if (bad == check->seen_bad || check->visit != NULL || !is_due)
+    bool is_running = check->visit != NULL || check->resolve != NULL;
+    if (bad == check->seen_bad || is_running || !is_due)
         return;
     check->seen_bad = bad;
     loop_timer_start(checks->loop, &check->timer, 0);
@@ -225,10 +284,13 @@ void checks_use(struct checks *checks, const struct site *site, const struct sit
     checks->server = server;
     list_each (at, &checks->list) {
         struct check *check = list_entry(at, struct check, link);
-        if (check->visit == NULL)
+        check->resolved_until_ms = 0;
+        if (check->visit == NULL && check->resolve == NULL)
             continue;
         visit_cancel(check->visit); /* its policy goes with the old site */
+        resolve_cancel(check->resolve);
         check->visit = NULL;
+        check->resolve = NULL;
         loop_timer_start(checks->loop, &check->timer, 0);
     }
     sync(checks);

@@ -159,11 +159,21 @@ def test_a_hundred_that_hang_delay_nobody(workshop, backends):
     for listener in silent:
         becomes(site, f"tcp/pool/127.0.0.1:{listener.getsockname()[1]}", "down", "no answer")
     one.says(503, "")
-    becomes(site, one.name, "down", "HTTP 503", seconds=5)
+    becomes(site, one.name, "down", "HTTP 503", seconds=15)
     one.says(200, "well")
-    becomes(site, one.name, "up", seconds=5)
+    becomes(site, one.name, "up", seconds=15)
     for listener in silent:
         listener.close()
+
+
+def test_backends_by_name(workshop, backends):
+    """A name without an address is down with that reason; one with an address is checked there."""
+    port = backends[0].port
+    text = SITE.format(listen=harness.free_port(), check="type: http, path: /healthz",
+                       to=f'"localhost:{port}", "no-such-name.invalid:{port}"')
+    site = workshop.up(text, {"public/index.html": "hello"})
+    becomes(site, f"tcp/pool/localhost:{port}", "up", "HTTP 200")
+    becomes(site, f"tcp/pool/no-such-name.invalid:{port}", "down", "no-such-name.invalid")
 
 
 def backend_command(site, *words, check=0):
@@ -208,6 +218,30 @@ def test_changes_at_run_time_last(workshop, backends):
     path.write_text(path.read_text().replace("to: [", f'to: ["127.0.0.1:{two.port}", '))
     site.reload()
     assert changes(site) == {} and entry(site, two.name)["member"] == "file"
+
+
+def test_top_shows_now(workshop, backends):
+    site = up(workshop, [b.port for b in backends])
+    becomes(site, backends[0].name, "up")
+    backends[1].kill()
+    becomes(site, backends[1].name, "down")
+    for _ in range(20):
+        site.get("/")
+    top = json.loads(site.control("top", "--json", check=0).stdout)
+    assert top["routes"][0]["per_s"] == 0 and top["over_ms"] >= 1000, "nothing in this second"
+    running = subprocess.Popen(site.command(["top", "site.yaml", "--state", site.state, "--json"]),
+                               cwd=site.folder, stdout=subprocess.PIPE, text=True)
+    count = 0
+    while running.poll() is None:
+        count += site.get("/").status == 200
+    top = json.loads(running.stdout.read())
+    route = top["routes"][0]
+    assert 0 < route["per_s"] <= count and route["2xx_per_s"] == route["per_s"]
+    assert 0 < route["latency"]["p50_us"] <= route["latency"]["p99_us"]
+    states = {b["name"]: b["state"] for b in top["backends"]}
+    assert states == {backends[0].name: "up", backends[1].name: "down"}
+    page = site.control("top", check=0).stdout
+    assert backends[1].name in page and "connection refused" in page and "\033" not in page
 
 
 @pytest.mark.parametrize("words, reason", [
