@@ -164,14 +164,16 @@ static const struct role edge_role = WEB_ROLE(run_edge);
 int main(int argc, char **argv)
 {
     static const struct role *const roles[] = {
-        &peer_role, &database_role,       &replication_role, &app_role, &command_role,
-        &php_role,  &health_process_role, &edge_role,        &dns_role, NULL
+        &peer_role, &database_role,       &keeper_role, &replication_role, &app_role, &command_role,
+        &php_role,  &health_process_role, &edge_role,   &dns_role,         NULL
     };
     static const struct cli_tool tools[] = {
         { "lab", "up|down|...", "Run the whole topology of a site on this machine", lab_usage,
           lab_command },
         { "sql", "--listen ADDR ...", "Pass SQL on to a primary and its replicas", sql_usage,
           sql_command_line },
+        { "database", "switchover|rebuild SERVER", "Move the primary, fill a replica anew",
+          database_usage, database_command },
         { .name = NULL },
     };
     return cli_main(argc, argv, roles, tools);

@@ -10,9 +10,12 @@
 struct database_place { /* absolute paths, all in one arena */
     const char *folder; /* STATE/database */
     const char *data;
-    const char *fresh;   /* a data directory that is not complete yet */
-    const char *options; /* the option file */
-    const char *init;    /* SQL that runs before the first connection */
+    const char *fresh;    /* a data directory that is not complete yet */
+    const char *incoming; /* one that another server's backup is unpacked into */
+    const char *rebuilt;  /* the same, complete: becomes `data` at the next start of mariadbd */
+    const char *old;      /* what `data` was before, until its successor has proven itself */
+    const char *options;  /* the option file */
+    const char *init;     /* SQL that runs before the first connection */
     const char *temporary;
     const char *socket;
 };

@@ -22,4 +22,11 @@ extern const struct role database_role;
 /* On a site of several servers: watches every database of the tier and steers the own one. */
 extern const struct role replication_role;
 
+/* Moves the primary, fills replicas anew, sends backups to other servers. */
+extern const struct role keeper_role;
+
+/* `trilith database ...`: the words behind it; returns the exit status. */
+int database_command(int count, char **words);
+extern const char database_usage[];
+
 #endif

@@ -39,7 +39,7 @@ static int remove_one(const char *path, const struct stat *about, int kind, stru
     return remove(path);
 }
 
-static enum err remove_tree(const char *path, struct why *why)
+enum err database_folder_remove(const char *path, struct why *why)
 {
     if (nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS) != 0 && errno != ENOENT)
         return fail(why, ERR_SYSTEM, "cannot remove '%s': %s", path, strerror(errno));
@@ -77,6 +77,12 @@ static bool is_our_server(pid_t process, const char *options)
     bool found = text_find_text(command, text_of(options)) >= 0;
     memory_free((void *)(uintptr_t)command.data);
     return found;
+}
+
+pid_t database_folder_server(const struct database_place *place)
+{
+    pid_t holder = data_holder(place->data);
+    return is_our_server(holder, place->options) ? holder : 0;
 }
 
 static enum err wait_for_other(struct database_start *start, const char *data, struct why *why)
@@ -226,7 +232,7 @@ static enum err make_data(struct database_start *start, struct why *why)
     const struct database_place *place = start->place;
     enum err err = wait_for_other(start, place->fresh, why);
     if (err == OK)
-        err = remove_tree(place->fresh, why);
+        err = database_folder_remove(place->fresh, why);
     if (err == OK)
         err = check_space(place->folder, FIRST_START_MEBIBYTES, why);
     if (err == OK) {
@@ -240,6 +246,31 @@ static enum err make_data(struct database_start *start, struct why *why)
     AUTO(fd_close) int folder = open(place->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (rename(place->fresh, place->data) != 0 || folder < 0 || fsync(folder) != 0)
         return fail(why, ERR_SYSTEM, "cannot rename '%s': %s", place->fresh, strerror(errno));
+    return OK;
+}
+
+/* ---- after a rebuild ---- */
+
+/* Two renames: a crash in between leaves no `data` but `rebuilt`, and the next start goes on. */
+static enum err put_in_place(struct database_start *start, struct why *why)
+{
+    const struct database_place *place = start->place;
+    enum err err = OK;
+    if (access(place->rebuilt, F_OK) != 0)
+        return OK;
+    start->note(start->owner, "putting the data of the rebuild in place");
+    if (access(place->data, F_OK) == 0) {
+        err = wait_for_other(start, place->data, why);
+        if (err == OK)
+            err = database_folder_remove(place->old, why);
+        if (err == OK && rename(place->data, place->old) != 0)
+            err = fail(why, ERR_SYSTEM, "cannot rename '%s': %s", place->data, strerror(errno));
+    }
+    if (err != OK)
+        return err;
+    AUTO(fd_close) int folder = open(place->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (rename(place->rebuilt, place->data) != 0 || folder < 0 || fsync(folder) != 0)
+        return fail(why, ERR_SYSTEM, "cannot rename '%s': %s", place->rebuilt, strerror(errno));
     return OK;
 }
 
@@ -284,6 +315,8 @@ enum err database_folder_make(struct database_start *start, struct why *why)
         err = child_find("mariadbd", start->program, why);
     if (err == OK)
         err = sys_make_folder(place->temporary, 0700, (uid_t)-1, (gid_t)-1, why);
+    if (err == OK)
+        err = put_in_place(start, why);
     rmdir(place->data); /* an empty one counts as none */
     if (err == OK)
         err = access(place->data, F_OK) == 0 ? check_data(start, why) : make_data(start, why);

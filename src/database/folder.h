@@ -25,4 +25,10 @@ struct database_start {
  * file and the first SQL. *why says what to do. */
 MUST_CHECK enum err database_folder_make(struct database_start *start, struct why *why);
 
+/* Removes a folder with all that is in it; none is fine, too. */
+MUST_CHECK enum err database_folder_remove(const char *path, struct why *why);
+
+/* The mariadbd that runs with our option file on our data; 0: none. */
+pid_t database_folder_server(const struct database_place *place);
+
 #endif

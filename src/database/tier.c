@@ -35,7 +35,8 @@ static const struct account accounts[ACCOUNT_COUNT] = {
     [ACCOUNT_AGENT] = { .name = "trilith_agent",
                         .label = "database/agent",
                         .grants =
-                            "GRANT PROCESS, REPLICATION SLAVE ADMIN, REPLICATION MASTER ADMIN, "
+                            "GRANT RELOAD, PROCESS, REPLICATION SLAVE ADMIN, "
+                            "REPLICATION MASTER ADMIN, "
                             "SLAVE MONITOR, BINLOG MONITOR, READ_ONLY ADMIN, CONNECTION ADMIN "
                             "ON *.*%GRANT SELECT, INSERT, UPDATE, DELETE ON trilith.*%" },
     [ACCOUNT_HEARTBEAT] = { .name = "trilith_heartbeat",

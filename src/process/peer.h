@@ -69,12 +69,15 @@ struct peer_stream {
 /* Where the keeper of a database listens, below the state folder of the site. */
 #define PEER_DATABASE_SOCKET "run/database/keeper.sock"
 
+/* The answer to who asks for the server that it is on; peer_connect() goes there directly. */
+#define PEER_IS_HERE "is this server itself"
+
 /* Connects to PEER_STATUS or PEER_DATABASE of a server (this one's database too) through the
  * process `peer` of this one. state: the site's folder. Only for root, the parent's user and the
  * database's uid. *why begins with the server's name. */
-MUST_CHECK enum err peer_connect(struct text state, struct text own_name, struct text server,
-                                 enum peer_service service, int64_t timeout_ms,
-                                 struct peer_stream *stream_out, struct why *why);
+MUST_CHECK enum err peer_connect(struct text state, struct text server, enum peer_service service,
+                                 int64_t timeout_ms, struct peer_stream *stream_out,
+                                 struct why *why);
 
 /* Begins on a descriptor that is a connection already (the side that answers). Takes it over. */
 void peer_stream_init(struct peer_stream *stream, int fd, int64_t timeout_ms);
@@ -90,10 +93,10 @@ MUST_CHECK enum err peer_receive(struct peer_stream *stream, struct peer_frame *
 /* Bytes as they are, for PEER_STATUS: OK with 0 in *got_out at the end. */
 MUST_CHECK enum err peer_read(struct peer_stream *stream, char *data, size_t size, size_t *got_out);
 
-/* Tells the server (this one too) which database is the primary. hold_ms: how long to begin nothing
- * new on it, at most PEER_HOLD_LIMIT_MS; 0: nothing is held. */
-MUST_CHECK enum err peer_announce(struct text state, struct text server, uint64_t epoch,
-                                  struct text primary, int64_t hold_ms, int64_t timeout_ms,
-                                  struct why *why);
+/* Tells all servers of the site (this one too) at once which database is the primary; returns how
+ * many took it in time. hold_ms: how long to begin nothing new on it, at most PEER_HOLD_LIMIT_MS;
+ * 0: nothing is held. */
+size_t peer_announce(struct text state, const struct site *site, uint64_t epoch,
+                     struct text primary, int64_t hold_ms, int64_t timeout_ms);
 
 #endif

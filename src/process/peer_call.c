@@ -5,6 +5,7 @@
 #include "process/peer_line.h"
 
 #include "core/clock.h"
+#include "core/memory.h"
 #include "core/sys.h"
 
 #include <errno.h>
@@ -154,8 +155,8 @@ static enum err read_answer(struct peer_stream *stream, struct why *why)
     }
 }
 
-static enum err begin(struct text state, const struct peer_request *request,
-                      struct peer_stream *stream, struct why *why)
+static enum err send_request(struct text state, const struct peer_request *request,
+                             struct peer_stream *stream, struct why *why)
 {
     struct buffer line = buffer_of(PEER_LINE_LIMIT);
     peer_line_write(&line, request, true);
@@ -163,8 +164,6 @@ static enum err begin(struct text state, const struct peer_request *request,
                                : connect_path(state, "run/peer/peer.sock", &stream->fd, why);
     if (err == OK && send_all(stream, buffer_text(&line)) != OK)
         err = fail(why, ERR_CLOSED, "the process `peer` hung up");
-    if (err == OK)
-        err = read_answer(stream, why);
     buffer_done(&line);
     return err;
 }
@@ -173,36 +172,48 @@ static enum err call(struct text state, const struct peer_request *request, int6
                      struct peer_stream *stream, struct why *why)
 {
     peer_stream_init(stream, -1, timeout_ms);
-    enum err err = begin(state, request, stream, why);
+    enum err err = send_request(state, request, stream, why);
+    if (err == OK)
+        err = read_answer(stream, why);
     if (err == OK)
         return OK;
     peer_stream_close(stream);
     return fail_in(why, err, "%.*s", FMT(request->server));
 }
 
-enum err peer_connect(struct text state, struct text own_name, struct text server,
-                      enum peer_service service, int64_t timeout_ms, struct peer_stream *stream_out,
-                      struct why *why)
+enum err peer_connect(struct text state, struct text server, enum peer_service service,
+                      int64_t timeout_ms, struct peer_stream *stream_out, struct why *why)
 {
     struct peer_request request = { .service = service, .server = server };
-    if (service != PEER_DATABASE || !text_equal(own_name, server))
-        return call(state, &request, timeout_ms, stream_out, why);
-    peer_stream_init(stream_out, -1, timeout_ms);
-    enum err err = connect_path(state, PEER_DATABASE_SOCKET, &stream_out->fd, why);
-    return err == OK ? OK : fail_in(why, err, "%.*s", FMT(server));
+    struct why reason = { "" };
+    enum err err = call(state, &request, timeout_ms, stream_out, &reason);
+    if (err == ERR_DENIED && service == PEER_DATABASE &&
+        text_ends_with(text_of(reason.text), T(PEER_IS_HERE))) {
+        peer_stream_init(stream_out, -1, timeout_ms);
+        err = connect_path(state, PEER_DATABASE_SOCKET, &stream_out->fd, &reason);
+    }
+    return err == OK ? OK : fail(why, err, "%s", reason.text);
 }
 
-enum err peer_announce(struct text state, struct text server, uint64_t epoch, struct text primary,
-                       int64_t hold_ms, int64_t timeout_ms, struct why *why)
+size_t peer_announce(struct text state, const struct site *site, uint64_t epoch,
+                     struct text primary, int64_t hold_ms, int64_t timeout_ms)
 {
-    struct peer_stream stream;
-    struct peer_request request = { .service = PEER_PRIMARY,
-                                    .server = server,
-                                    .epoch = epoch,
-                                    .primary = primary,
-                                    .hold_ms = hold_ms };
-    enum err err = call(state, &request, timeout_ms, &stream, why);
-    if (err == OK)
-        peer_stream_close(&stream);
-    return err;
+    size_t taken = 0;
+    struct peer_stream *streams = memory_new_array(site->server_count, sizeof(*streams));
+    for (size_t i = 0; i < site->server_count; i++) { /* all are asked before one is waited for */
+        struct peer_request request = { .service = PEER_PRIMARY,
+                                        .server = site->servers[i].name,
+                                        .epoch = epoch,
+                                        .primary = primary,
+                                        .hold_ms = hold_ms };
+        peer_stream_init(&streams[i], -1, timeout_ms);
+        if (send_request(state, &request, &streams[i], NULL) != OK)
+            peer_stream_close(&streams[i]);
+    }
+    for (size_t i = 0; i < site->server_count; i++) {
+        taken += streams[i].fd >= 0 && read_answer(&streams[i], NULL) == OK;
+        peer_stream_close(&streams[i]);
+    }
+    memory_free(streams);
+    return taken;
 }

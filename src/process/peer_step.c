@@ -166,8 +166,8 @@ static enum peer_moved on_local_line(struct peer_link *link)
     if (server == NULL)
         return refuse(link, &link->down, "the site file has no such server");
     if (server == generation->server) {
-        const char *reason = request.service == PEER_PRIMARY ? announce(link->peer, &request)
-                                                             : "is this server itself";
+        const char *reason =
+            request.service == PEER_PRIMARY ? announce(link->peer, &request) : PEER_IS_HERE;
         return reason != NULL ? refuse(link, &link->down, reason) : agree(link, &link->down);
     }
     request.site = generation->site->name;

@@ -171,6 +171,7 @@ struct role {
     /* Optional: how long a process may take until READY; default 60 s, 120 s for RELOAD_KEEP, for
      * RELOAD_REPLACE the longest start_ms of the site's apps. */
     int64_t (*start_ms)(const struct generation *generation, size_t index);
+    bool runs_programs;  /* a RELOAD_SWAP role that starts foreign programs */
     bool has_access_log; /* its processes get an access_fd */
 };
 

@@ -153,7 +153,8 @@ _Noreturn static void child_run(const struct birth *birth)
         _exit(1);
     }
     privileges_die_with(birth->parent);
-    if (slot->role->reload == RELOAD_SWAP || slot->role == &log_role)
+    bool is_swap = slot->role->reload == RELOAD_SWAP && !slot->role->runs_programs;
+    if (is_swap || slot->role == &log_role)
         sandbox_enter(); /* the others become or start foreign programs */
     _exit(slot->role->run(&self));
 }
