@@ -112,10 +112,15 @@ static enum err set_semi_sync(const struct steer *steer, struct why *why)
 {
     bool is_primary = steer->wish->self == steer->wish->primary;
     bool is_wanted = steer->wish->is_semi_sync;
-    return client_run(steer->client, why,
-                      "SET GLOBAL rpl_semi_sync_master_enabled = %d, GLOBAL "
-                      "rpl_semi_sync_slave_enabled = %d",
-                      is_wanted && is_primary, is_wanted && !is_primary);
+    enum err err = client_run(steer->client, why,
+                              "SET GLOBAL rpl_semi_sync_master_enabled = %d, GLOBAL "
+                              "rpl_semi_sync_slave_enabled = %d",
+                              is_wanted && is_primary, is_wanted && !is_primary);
+    if (err != OK || is_primary || !steer->is_receiving)
+        return err;
+    /* a connection keeps what it began with */
+    err = client_run(steer->client, why, "STOP SLAVE IO_THREAD");
+    return err == OK ? client_run(steer->client, why, "START SLAVE IO_THREAD") : err;
 }
 
 static enum err set_up(const struct steer *steer, struct why *why)

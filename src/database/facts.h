@@ -17,6 +17,7 @@ MUST_CHECK enum err facts_count_tables(struct client *client, int64_t *count_out
 struct steer {
     struct client *client; /* to the own server, as the agent */
     const struct member_wish *wish;
+    bool is_receiving; /* its replication's receiving thread is on */
     const char *replication_password;
 };
 

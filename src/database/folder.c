@@ -204,6 +204,9 @@ static enum err install(const struct database_start *start, struct why *why)
     const char *arguments[] = { installer,
                                 "--no-defaults",
                                 "--datadir=./data.new",
+                                "--tmpdir=../tmp", /* seen from data.new; in /tmp its files are
+                                                    * named after its pid, which two machines of a
+                                                    * lab may share */
                                 "--auth-root-authentication-method=socket",
                                 administrator,
                                 "--skip-test-db",

@@ -138,9 +138,11 @@ static void done(struct watch *watch, enum member_step step, enum err err, const
                  TEXT("primary", look_primary(watch)->name));
     else if (err == OK)
         log_info("replication", "step done", STRING("step", member_step_name(step)));
-    else if (err != ERR_BUSY)
+    else if (err != ERR_BUSY && strcmp(why->text, watch->failed_step.text) != 0)
         log_error("replication", "step failed", STRING("step", member_step_name(step)),
                   STRING("why", why->text));
+    if (err != ERR_BUSY)
+        watch->failed_step = *why;
 }
 
 /* True: the step was done and the facts may be others now. */
@@ -150,6 +152,7 @@ static bool act(struct watch *watch, const struct member_wish *wish, enum member
     int64_t now_ms = clock_now_ms();
     struct steer steer = { .client = watch->client,
                            .wish = wish,
+                           .is_receiving = watch->facts.io != THREAD_STOPPED,
                            .replication_password = watch->password[ACCOUNT_REPLICATION] };
     if (step == MEMBER_ATTACH && watch->attach_ms > 0 &&
         now_ms < watch->attach_ms + ATTACH_PAUSE_MS && watch->is_attached)

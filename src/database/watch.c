@@ -169,11 +169,21 @@ static void channel_ready(struct loop_watch *channel, unsigned events)
     }
 }
 
+/* While a switchover holds writes back, every millisecond until its record is seen counts. */
+static int64_t pause_ms(const struct watch *watch)
+{
+    struct primary_view view;
+    if (!watch->is_local)
+        return LOOK_REMOTE_MS;
+    primary_board_read(watch->board, &view);
+    return view.hold_until_ms > clock_now_ms() ? LOOK_HOLD_MS : LOOK_LOCAL_MS;
+}
+
 static void on_timer(struct loop_timer *timer)
 {
     struct watch *watch = list_entry(timer, struct watch, timer);
     look(watch);
-    loop_timer_start(watch->loop, timer, watch->is_local ? LOOK_LOCAL_MS : LOOK_REMOTE_MS);
+    loop_timer_start(watch->loop, timer, pause_ms(watch));
 }
 
 static int run(struct process *self)
@@ -183,6 +193,7 @@ static int run(struct process *self)
     watch->self = self;
     watch->live = self->first;
     watch->started_ms = clock_now_ms();
+    watch->board = primary_board_map(generation_fd(self->first, "primary.board"));
     enum err err = loop_new(LOOP_EPOLL, &watch->loop, &why);
     if (err == OK)
         err = use(watch, self->first, &why);

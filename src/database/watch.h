@@ -13,6 +13,7 @@
 enum {
     LOOK_LOCAL_MS = 100, /* the own server: it also steers it */
     LOOK_REMOTE_MS = 200,
+    LOOK_HOLD_MS = 5, /* the own server, during a switchover */
 };
 
 struct watch {
@@ -35,6 +36,8 @@ struct watch {
     struct member_record learned; /* of another server, not yet in the own data */
     struct why trouble;           /* of replication; empty: none */
     struct why errant;            /* transactions that only this server has */
+    struct why failed_step;       /* why the last step did not work; empty: it did */
+    struct primary_board *board;  /* says when a switchover is near; NULL: none */
     char note[MEMBER_TEXT_SIZE * 2];
     bool is_ready, is_up, is_down, was_refused, is_attached;
     unsigned failures; /* in a row */
