@@ -193,15 +193,10 @@ static bool has_room(const struct connection *conn)
 
 static void take_source(struct connection *conn, const struct proxy_header *header)
 {
-    const struct address *local = &header->destination;
     if (header->is_local || header->source.len == 0)
         return; /* it speaks for itself, or does not tell */
     conn->source = NEW(struct address);
     *conn->source = header->source;
-    if (local->len > 0 && local->len <= sizeof(conn->local.name)) {
-        memcpy(&conn->local.name, &local->u, local->len);
-        conn->local.len = local->len;
-    }
 }
 
 static bool read_proxy_header(struct connection *conn)

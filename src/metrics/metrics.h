@@ -31,6 +31,10 @@
     X(app_failures, COUNTER, "Requests lost by a worker (crash, deadline)")                        \
     X(tunnels, COUNTER, "Connections that became tunnels (WebSocket)")                             \
     X(tunnels_open, GAUGE, "Tunnels (WebSocket) open now")                                         \
+    X(tcp_connections, COUNTER, "Connections taken by layer 4 (tcp:)")                             \
+    X(tcp_open, GAUGE, "Connections of layer 4 open now")                                          \
+    X(tcp_failed, COUNTER, "Connections of layer 4 that no backend took")                          \
+    X(rate_limited, COUNTER, "Requests over the rate of their route (429)")                        \
     X(dns_queries, COUNTER, "DNS queries answered")                                                \
     X(dns_refused, COUNTER, "DNS queries refused or malformed")                                    \
     X(sql_sessions, COUNTER, "Clients of the SQL proxy")                                           \
@@ -78,6 +82,7 @@ extern const uint32_t metrics_entry_count;
 
 /* the rest of this folder, which uses the above */
 #include "metrics/board.h"
+#include "metrics/rate.h"
 #include "metrics/health.h"
 #include "metrics/primary.h"
 

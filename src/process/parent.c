@@ -238,6 +238,7 @@ static enum err open_parts(struct parent *parent, struct why *why)
     parent->board = board_new();
     parent->health = health_new();
     backends_open(parent);
+    parent->rates = rate_table_new();
     parent->started_ms = loop_now_ms(parent->loop);
     change_init(parent);
     loop_task_init(&parent->sweep_task, sweep);
@@ -296,6 +297,7 @@ static void close_all(struct parent *parent)
     board_free(parent->board);
     backends_close(parent);
     health_free(parent->health);
+    rate_table_free(parent->rates);
     memory_free((void *)parent->roles);
 }
 

@@ -127,6 +127,7 @@ struct parent {
     struct health_board *health;
     struct backends *backends; /* what was changed at run time (backends.h) */
     struct log_tail *tails;    /* SLOT_LIMIT + 1, the last one for the parent's own lines */
+    struct rate_table *rates;
     uint8_t tail_users[SLOT_LIMIT];
     int tails_fd;
     struct probe *probe; /* NULL: none runs */

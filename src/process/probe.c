@@ -40,8 +40,9 @@ struct probe {
 struct probe_target {
     struct address http, dns; /* len 0: none */
     const char *host;
-    bool is_gateway; /* another server answers for / */
-    bool has_others; /* what answers may need servers that start at the same time */
+    bool is_gateway;  /* another server answers for / */
+    bool has_others;  /* what answers may need servers that start at the same time */
+    bool sends_proxy; /* the site takes this machine's address for that of a proxy */
 };
 
 /* ---- in the child ---- */
@@ -91,7 +92,8 @@ static enum err ask_http(const struct probe_target *target, struct why *why)
     if (fd < 0)
         return fail(why, ERR_SYSTEM, "GET http://%s/: %s", where, system_reason());
     write_request(target, request, sizeof(request));
-    if (sys_write_all(fd, text_of(request)) != OK)
+    if ((target->sends_proxy && sys_write_all(fd, T("PROXY UNKNOWN\r\n")) != OK) ||
+        sys_write_all(fd, text_of(request)) != OK)
         return fail(why, ERR_SYSTEM, "GET http://%s/: %s", where, system_reason());
     while (len < sizeof("HTTP/1.1 200") - 1) {
         ssize_t got = sys_read(fd, answer + len, sizeof(answer) - len);
@@ -238,6 +240,17 @@ static bool has_gateway(const struct site *site, const struct site_server *serve
     return false;
 }
 
+/* From one's own address to it. */
+static bool expects_proxy(const struct generation *serving, const struct address *address)
+{
+    struct arena *arena = arena_new(1 << 20, 0);
+    size_t count;
+    const struct network *proxies = site_proxies(serving->site, serving->server, arena, &count);
+    bool is_expected = networks_contain(proxies, count, address);
+    arena_free(arena);
+    return is_expected;
+}
+
 static struct probe_target find_target(const struct parent *parent)
 {
     const struct generation *serving = parent->serving;
@@ -253,6 +266,7 @@ static struct probe_target find_target(const struct parent *parent)
         if (target.dns.len == 0 && text_starts_with(text_of(at->name), T("listen.dns")))
             reach(at->fd, SOCK_DGRAM, &target.dns);
     }
+    target.sends_proxy = expects_proxy(serving, &target.http);
     return target;
 }
 

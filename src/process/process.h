@@ -186,6 +186,7 @@ struct process {
     int lifeline;  /* app: read end; its hang-up means: the parent is gone or done with you */
     struct metrics *metrics;     /* this process' block */
     struct board *board;         /* series by name, of all processes; NULL in some tests */
+    struct rate_table *rates;    /* who did what lately; NULL in some tests */
     struct health_board *health; /* what is known of the backends; NULL in some tests */
     struct generation *first;    /* the generation it was started with; owned by the process */
     bool is_replay;        /* first is already serving (restart after a crash): no commit follows

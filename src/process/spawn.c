@@ -131,6 +131,7 @@ _Noreturn static void child_run(const struct birth *birth)
         .metrics = counters_of(slot->parent->metrics, slot->number),
         .board = slot->parent->board,
         .health = slot->parent->health,
+        .rates = slot->parent->rates,
         .first = own,
         .is_replay = birth->is_replay,
     };

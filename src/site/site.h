@@ -280,6 +280,12 @@ size_t site_on_count(const struct site *site, const struct site_on *on);
 /* By its name on the health board ("web", "upstream/api"), or NULL. */
 const struct site_pool *site_pool_find(const struct site *site, struct text name);
 
+/* Whose connections to the HTTP port of the server begin with a PROXY header: those that are
+ * written as trusted, with `listen.proxy-protocol: accept`, and the site's balancers when their
+ * pool says that they send one. Never guessed. In the arena. */
+const struct network *site_proxies(const struct site *site, const struct site_server *server,
+                                   struct arena *arena, size_t *count_out);
+
 /* JSON Schema (draft 2020-12) of the site file, and its reference page in Markdown. */
 void site_write_schema(struct buffer *out);
 void site_write_reference(struct buffer *out);

@@ -43,6 +43,16 @@ static bool may_compress(const struct site_route *route)
            !(route->action == ACTION_RESPOND && is_short);
 }
 
+/* By a balancer of the site, which counts for all servers behind it. */
+static bool was_counted(const struct web_generation *self, const struct http_request *request)
+{
+    const struct site *site = self->source->site;
+    const struct site_web *web = &site->web;
+    return self->has_rates && site->balancer.is_present && request->is_forwarded &&
+           networks_contain(web->trusted + web->trusted_written,
+                            web->trusted_count - web->trusted_written, &request->peer);
+}
+
 static void router_start(struct http_handler *handler, struct http_exchange *exchange)
 {
     struct web_generation *self =
@@ -55,6 +65,9 @@ static void router_start(struct http_handler *handler, struct http_exchange *exc
         return;
     }
     http_exchange_mark(exchange, self->series[route - self->routes]);
+    if (!was_counted(self, request) &&
+        !web_rate_allows(self->rates[route - self->routes], exchange))
+        return;
     web_rules_attach(exchange, route);
     if (request->method == HTTP_TRACE) { /* would show a script the cookies it may not read */
         web_reply_method(exchange, T("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
@@ -76,7 +89,12 @@ static void front_start(struct http_handler *handler, struct http_exchange *exch
         router_start(handler, exchange);
         return;
     }
+    bool has_other_method;
+    const struct site_route *route =
+        self->has_rates ? web_router_route(self->router, request, &has_other_method) : NULL;
     http_exchange_mark(exchange, self->balancer_series);
+    if (route != NULL && !web_rate_allows(self->rates[route - self->routes], exchange))
+        return;
     if (request->method == HTTP_TRACE || request->method == HTTP_CONNECT)
         web_reply_method(exchange, T("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
     else
@@ -115,7 +133,8 @@ static enum err series_make(struct web_generation *self, struct process *process
 {
     size_t count = self->source->site->route_count;
     self->series = arena_alloc(self->arena, (count + 1) * sizeof(*self->series));
-    if (self->series == NULL)
+    self->rates = arena_alloc(self->arena, (count + 1) * sizeof(*self->rates));
+    if (self->series == NULL || self->rates == NULL)
         return fail(why, ERR_LIMIT, "too many routes");
     memset(self->series, 0, (count + 1) * sizeof(*self->series));
     for (size_t i = 0; i < count; i++) {
@@ -123,6 +142,8 @@ static enum err series_make(struct web_generation *self, struct process *process
         route_name(&self->routes[i], &name);
         self->series[i] =
             board_use(process->board, process->index, BOARD_ROUTE, name.data, name.len);
+        self->rates[i] = web_rate_new(self->arena, process, &self->routes[i], buffer_text(&name));
+        self->has_rates = self->has_rates || self->rates[i] != NULL;
     }
     return OK;
 }
@@ -235,6 +256,29 @@ static enum err front_make(struct web_generation *self, struct process *process,
     return OK;
 }
 
+/* Balancers believe their own list too; what the file says for web counts everywhere. */
+static struct http_trust trust_make(struct web_generation *self)
+{
+    const struct site *site = self->source->site;
+    const struct site_balancer *balancer = &site->balancer;
+    struct http_trust trust = { .networks = site->web.trusted, .count = site->web.trusted_count };
+    trust.proxies = site_proxies(site, self->source->server, self->arena, &trust.proxy_count);
+    bool is_balancer =
+        balancer->is_present && site_is_on(site, &balancer->pool.on, self->source->server);
+    if (!is_balancer || balancer->trusted_count == 0)
+        return trust;
+    size_t count = trust.count + balancer->trusted_count;
+    struct network *both = arena_alloc(self->arena, count * sizeof(*both));
+    if (both == NULL)
+        return trust;
+    memcpy(both, balancer->trusted, balancer->trusted_count * sizeof(*both));
+    if (trust.count > 0)
+        memcpy(both + balancer->trusted_count, trust.networks, trust.count * sizeof(*both));
+    trust.networks = both;
+    trust.count = count;
+    return trust;
+}
+
 static enum err config_make(struct web_generation *self, struct why *why)
 {
     const struct site_web *web = &self->source->site->web;
@@ -255,6 +299,7 @@ static enum err config_make(struct web_generation *self, struct why *why)
             .idle_ms = web->timeouts.idle,
             .requests_per_connection = (size_t)web->limits.requests,
         },
+        .trust = trust_make(self),
         .spool_folder = spool.data,
         .server_name = T("trilith"),
         .error_page = answer_error,

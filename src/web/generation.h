@@ -6,6 +6,7 @@
 #include "web/compress.h"
 #include "web/files.h"
 #include "web/page.h"
+#include "web/rate_limit.h"
 #include "web/web.h"
 
 struct web_generation {
@@ -18,6 +19,8 @@ struct web_generation {
     size_t route_count;
     struct http_handler **handlers; /* of each route */
     struct board_series **series;   /* of each route; NULL without a board */
+    struct web_rate **rates;        /* of each route; NULL without a limit */
+    bool has_rates;
     void (**frees)(struct http_handler *);
     struct http_handler *balancer; /* takes what comes from outside; NULL: the router does */
     void (*free_balancer)(struct http_handler *);
