@@ -56,8 +56,9 @@ static void judge_open(struct judge *judge, const struct before *before)
         judge_effect(judge, SQL_WRITES, "may be a stored function");
         return;
     }
-    switch (before->meaning) {
+    switch (sql_word_of(before->text)) {
     case SQL_WORD_SYNTAX:
+    case SQL_WORD_WITH:
     case SQL_WORD_FUNCTION:
     case SQL_WORD_CHANGE:
     case SQL_WORD_VALUE:
@@ -129,6 +130,7 @@ static void judge_word(struct judge *judge, enum sql_word meaning, const struct 
     case SQL_WORD_SCHEMA:
     case SQL_WORD_INFORMATION:
     case SQL_WORD_AGAINST:
+    case SQL_WORD_WITH:
         return;
     }
 }
@@ -192,6 +194,8 @@ static enum sql_word judge_token(struct judge *judge, const struct before *befor
         judge_effect(judge, SQL_WRITES, "writes");
     switch (token->kind) {
     case SQL_WORD: {
+        if (!sql_word_may_stand_alone(token->text))
+            return SQL_WORD_OTHER;
         enum sql_word meaning = sql_word_of(token->text);
         if (before->mark != '.')
             judge_word(judge, meaning, before);
@@ -219,13 +223,6 @@ static enum sql_word judge_token(struct judge *judge, const struct before *befor
     return SQL_WORD_OTHER;
 }
 
-/* What follows is the name of a common table expression. */
-static bool is_defining(const struct before *before)
-{
-    return before->kind == SQL_WORD && (text_equal_fold(before->text, T("WITH")) ||
-                                        text_equal_fold(before->text, T("RECURSIVE")));
-}
-
 void judge_tokens(struct judge *judge, bool (*until)(const struct judge *, int depth))
 {
     struct before before = { .kind = SQL_MARK };
@@ -243,7 +240,7 @@ void judge_tokens(struct judge *judge, bool (*until)(const struct judge *, int d
             .text = token->text,
             .mark = token->mark,
             .mark_last = before.mark,
-            .is_with = is_defining(&before),
+            .is_with = before.meaning == SQL_WORD_WITH,
         };
         judge_next(judge);
     }

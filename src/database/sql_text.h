@@ -66,9 +66,14 @@ enum sql_word {
     SQL_WORD_SCHEMA,      /* mysql, performance_schema, sys: data of one server */
     SQL_WORD_INFORMATION, /* information_schema */
     SQL_WORD_AGAINST,     /* no call behind the parenthesis of MATCH (...) */
+    SQL_WORD_WITH,        /* WITH, RECURSIVE: the name behind it is defined here */
 };
 
 /* Looks an unquoted word up, in any case of its letters. */
 enum sql_word sql_word_of(struct text word);
+
+/* Whether the word may mean something where no parenthesis follows: a quick look that saves most
+ * words from being looked up. True for some that do not. */
+bool sql_word_may_stand_alone(struct text word);
 
 #endif

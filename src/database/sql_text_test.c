@@ -183,3 +183,19 @@ TEST(sql_words_are_found_in_any_case)
     for (size_t i = 0; i < COUNT(words); i++)
         CHECK(sql_word_of(text_of(words[i].word)) == words[i].want, "%s", words[i].word);
 }
+
+TEST(sql_words_that_stand_alone_are_looked_at)
+{
+    static const char *const words[] = {
+        "nextval", "SETVAL", "lastval",   "Currval",
+        "value",   "next",   "previous",  "update",
+        "lock",    "INTO",   "insert",    "replace",
+        "delete",  "with",   "recursive", "sql_calc_found_rows",
+    };
+    for (size_t i = 0; i < COUNT(words); i++)
+        CHECK(sql_word_may_stand_alone(text_of(words[i])), "%s", words[i]);
+    CHECK(!sql_word_may_stand_alone(T("where")) && !sql_word_may_stand_alone(T("")) &&
+              !sql_word_may_stand_alone(T("\xff\xff\xff\xff")) &&
+              !sql_word_may_stand_alone(T("1234567890123456789012345")),
+          "others are not");
+}

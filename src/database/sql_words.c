@@ -112,7 +112,7 @@ static const struct word words[] = {
     FN("POLYGONFROMWKB"), FN("POSITION"), FN("POW"), FN("POWER"), SY("PRECEDING"),
     { "PREVIOUS", SQL_WORD_NEXT },
     FN("QUARTER"), FN("QUOTE"),
-    FN("RADIANS"), FN("RAND"), FN("RANDOM_BYTES"), SY("RANGE"), FN("RANK"), SY("RECURSIVE"),
+    FN("RADIANS"), FN("RAND"), FN("RANDOM_BYTES"), SY("RANGE"), FN("RANK"), { "RECURSIVE", SQL_WORD_WITH },
     SY("REGEXP"), FN("REGEXP_INSTR"), FN("REGEXP_REPLACE"), FN("REGEXP_SUBSTR"),
     { "RELEASE_ALL_LOCKS", SQL_WORD_LOCK_NAME }, { "RELEASE_LOCK", SQL_WORD_LOCK_NAME },
     FN("REPEAT"), { "REPLACE", SQL_WORD_CHANGE }, FN("REPLACE_ORACLE"), SY("RETURNING"),
@@ -159,7 +159,7 @@ static const struct word words[] = {
     { "VALUE", SQL_WORD_VALUE }, FN("VALUES"), SY("VARBINARY"), SY("VARCHAR"), SY("VARCHAR2"),
     FN("VARIANCE"), FN("VAR_POP"), FN("VAR_SAMP"), FN("VERSION"),
     FN("WEEK"), FN("WEEKDAY"), FN("WEEKOFYEAR"), FN("WEIGHT_STRING"), SY("WHEN"), SY("WHERE"),
-    SY("WINDOW"), SY("WITH"), FN("WITHIN"), SV("WSREP_LAST_SEEN_GTID"),
+    SY("WINDOW"), { "WITH", SQL_WORD_WITH }, FN("WITHIN"), SV("WSREP_LAST_SEEN_GTID"),
     SV("WSREP_LAST_WRITTEN_GTID"), SV("WSREP_SYNC_WAIT_UPTO_GTID"),
     FN("X"), SY("XOR"),
     FN("Y"), FN("YEAR"), FN("YEARWEEK"),
@@ -197,4 +197,24 @@ enum sql_word sql_word_of(struct text word)
             low = middle + 1;
     }
     return SQL_WORD_OTHER;
+}
+
+#define INITIAL(letter_) (1U << ((letter_) - 'a'))
+
+bool sql_word_may_stand_alone(struct text word)
+{
+    /* by length: LOCK INTO NEXT WITH, VALUE, UPDATE INSERT DELETE SETVAL, ... */
+    static const uint32_t initials[] = {
+        [4] = INITIAL('l') | INITIAL('i') | INITIAL('n') | INITIAL('w'),
+        [5] = INITIAL('v'),
+        [6] = INITIAL('u') | INITIAL('i') | INITIAL('d') | INITIAL('s'),
+        [7] = INITIAL('n') | INITIAL('l') | INITIAL('c') | INITIAL('r'),
+        [8] = INITIAL('p'),
+        [9] = INITIAL('r'),
+        [19] = INITIAL('s'),
+    };
+    if (word.len >= COUNT(initials) || initials[word.len] == 0)
+        return false;
+    char first = text_lower(word.data[0]);
+    return first >= 'a' && first <= 'z' && (initials[word.len] & INITIAL(first)) != 0;
 }
