@@ -19,9 +19,9 @@ import sys
 import tempfile
 import time
 
-import servers
-
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "e2e"))
+import mariadb_tier  # noqa: E402
 PROGRAM = os.environ.get("TRILITH", HERE.parents[1] / "build/trilith")
 TESTS = "/usr/share/mysql/mysql-test"
 LINE = re.compile(r"^main\.(\S+)(?: '[^']*')?\s+\[ (pass|fail|skipped|retry-\w+|disabled) \]\s*(.*)")
@@ -74,7 +74,7 @@ def reads_of(server):
 
 def run_mode(mode, names, folder, extra):
     is_tier = mode in ("tier", "split")
-    with servers.Tier(folder / "tier", is_tier) as tier:
+    with mariadb_tier.Tier(folder / "tier", is_tier) as tier:
         if mode in ("direct", "tier"):
             return run_tests(names, f"socket={tier.primary.socket}", folder, extra)
         proxy = Proxy(tier, folder, mode == "split")
