@@ -201,15 +201,18 @@ static void remember_schema(struct sql_session *session, struct sql_backend *bac
     session->dialect.is_system_schema = sql_schema_is_system(name);
 }
 
-/* Where the newest write of the session is, as far as the server told. */
+/* Where the newest write of the session is, as far as the server told. Behind rows it only tells
+ * with CLIENT_DEPRECATE_EOF. */
 static void remember_write(struct sql_session *session, struct sql_backend *backend)
 {
     const struct sql_reply *reply = &session->reply;
+    bool could_tell = backend->server->tells_gtid &&
+                      (reply->packets == 1 || (backend->capabilities & SQL_DEPRECATE_EOF) != 0);
     if (reply->gtid.sequence != 0) {
         session->gtid = reply->gtid;
         session->is_unknown = false;
         backend->server->tells_gtid = true;
-    } else if (session->verdict.where != SQL_ANY && !backend->server->tells_gtid &&
+    } else if (session->verdict.where != SQL_ANY && !could_tell &&
                (session->verdict.effects & SQL_WRITES)) {
         session->is_unknown = true;
     }

@@ -179,6 +179,13 @@ bool sql_execute(struct sql_session *session, struct text packet)
     return true;
 }
 
+bool sql_execute_asks_cursor(const struct sql_session *session)
+{
+    struct text packet = buffer_text(&session->request);
+    return session->command == SQL_COM_STMT_EXECUTE && packet.len > FLAGS_AT &&
+           packet.data[FLAGS_AT] != 0;
+}
+
 bool sql_prepared_use(struct sql_session *session, struct text packet)
 {
     struct sql_prepared *prepared = need(session, packet);

@@ -370,6 +370,9 @@ struct sql_prepared {
 /* False: answered with an error. */
 bool sql_prepare(struct sql_session *session, struct text packet);
 bool sql_execute(struct sql_session *session, struct text packet);
+
+/* Whether the request is an execution that asks for a cursor. */
+bool sql_execute_asks_cursor(const struct sql_session *session);
 bool sql_prepared_use(struct sql_session *session, struct text packet); /* the other commands */
 void sql_prepared_close(struct sql_session *session, struct text packet);
 void sql_prepare_done(struct sql_session *session);   /* the answer is there */

@@ -20,6 +20,7 @@ void sql_reply_begin(struct sql_reply *reply, enum sql_reply_kind kind, uint64_t
     reply->insert_id = reply->packets = reply->columns = 0;
     reply->gtid = (struct sql_gtid){ 0 };
     reply->statement = reply->show_as = reply->definitions = 0;
+    reply->asks_cursor = false;
     reply->skip = 0;
     reply->capabilities = capabilities;
     reply->client = client;
@@ -189,7 +190,7 @@ static bool take_columns_end(struct sql_reply *reply, struct text body)
     } else if (reply->kind == SQL_REPLY_PREPARE) {
         take_status(reply, status);
         reply->is_done = true;
-    } else if (status & SQL_STATUS_CURSOR_EXISTS) {
+    } else if ((status & SQL_STATUS_CURSOR_EXISTS) && reply->asks_cursor) {
         take_status(reply, status); /* the rows are asked for later */
     } else {
         reply->step = ROWS;

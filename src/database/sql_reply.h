@@ -38,6 +38,7 @@ struct sql_reply {
     uint32_t statement;   /* PREPARE: the server's number of it */
     uint16_t parameters;  /* PREPARE */
     uint64_t packets;     /* whole ones so far */
+    bool asks_cursor;     /* set after begin: the command asks for one, so rows may come later */
     /* private */
     uint64_t capabilities; /* of the connection to the server */
     uint64_t client;       /* of the client */

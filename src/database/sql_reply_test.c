@@ -32,7 +32,7 @@ struct answer {
     enum sql_reply_kind kind;
     uint64_t capabilities, client;
     struct piece pieces[12];
-    bool is_done, wants_file, is_bad;
+    bool is_done, wants_file, is_bad, asks_cursor;
     uint16_t error, status;
     const char *schema;
     uint64_t sequence;
@@ -129,6 +129,14 @@ static const struct answer answers[] = {
       CLASSIC,
       CLASSIC,
       { { T("\x01") }, { COLUMN }, { EOF_("\x42\x00") } },
+      .is_done = true,
+      .asks_cursor = true,
+      .status = 0x42 },
+    { "a cursor of a loop inside: rows come now",
+      SQL_REPLY_QUERY,
+      CLASSIC,
+      CLASSIC,
+      { { T("\x01") }, { COLUMN }, { EOF_("\x4a\x00") }, { ROW }, { EOF_("\x42\x00") } },
       .is_done = true,
       .status = 0x42 },
     { "columns that the client has already",
@@ -265,6 +273,7 @@ static void read_cut(const struct answer *answer, size_t first, size_t step, con
     build(answer, &in, &shown);
     sql_reply_begin(&reply, answer->kind, answer->capabilities, answer->client);
     reply.show_as = answer->kind == SQL_REPLY_PREPARE ? 9 : 0;
+    reply.asks_cursor = answer->asks_cursor;
     size_t at = 0, want = first;
     while (at < in.len) {
         struct text part = text_part(buffer_text(&in), at, want);

@@ -99,6 +99,7 @@ static void send_request(struct sql_session *session, struct sql_backend *backen
     sql_reply_begin(&session->reply, session->kind, backend->capabilities, session->capabilities);
     if (session->command == SQL_COM_STMT_PREPARE)
         session->reply.show_as = session->statement->id;
+    session->reply.asks_cursor = sql_execute_asks_cursor(session);
 }
 
 /* Leaves a server that is the primary no more, unless the session has something there. */
@@ -242,6 +243,8 @@ static bool took_elsewhere(struct sql_session *session, struct sql_backend *back
         return false;
     out->len = before;
     if (is_replica) {
+        session->verdict.effects |= SQL_WRITES; /* it does, although it looked like a read */
+        session->verdict.where = SQL_PRIMARY;
         metrics_add(&session->proxy->metrics->sql_refused, 1);
     } else {
         session->links[SQL_IS_PRIMARY] = NULL;
