@@ -244,7 +244,7 @@ int lab_enter(int machine)
     return setns(machine, CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC);
 }
 
-static int enter_and_run(int machine, char **command)
+static int enter_and_run(int machine, char *const command[])
 {
     if (lab_enter(machine) != 0) {
         lab_complain("cannot enter the machine: %s", strerror(errno));
@@ -260,7 +260,7 @@ static int enter_and_run(int machine, char **command)
 }
 
 /* By a process in between: one whose children are in another pid namespace is not fit for more. */
-static int run_inside(int machine, char **command)
+int lab_run_inside(int machine, char *const command[])
 {
     fflush(stdout);
     pid_t pid = fork();
@@ -278,7 +278,7 @@ static int enter(const struct lab_options *options, char **command)
     if (status != LAB_OK)
         return status;
     memory_free(answer);
-    return run_inside(machine, command);
+    return lab_run_inside(machine, command);
 }
 
 int lab_exec(const char *name, const struct lab_options *options)

@@ -38,6 +38,9 @@ MUST_CHECK enum err lab_ask(const char *run, const char *command, char **answer,
  * children are in the machine's pid namespace, too. */
 int lab_enter(int machine);
 
+/* Runs the command there and waits for it: its exit status. */
+int lab_run_inside(int machine, char *const command[]);
+
 /* One row of the table: an element of "machines". */
 void lab_print_row(const json_t *row);
 /* The table of machines for people; from the answer to "status". */

@@ -2,8 +2,7 @@
  * The holder: makes the networks and machines, keeps them, and obeys the control socket, on which
  * each packet is one command ("kill web-01") and each answer one JSON object.
  */
-#include "lab/lab_private.h"
-#include "lab/netlink.h"
+#include "lab/holder.h"
 #include "lab/partition.h"
 
 #include "core/clock.h"
@@ -27,21 +26,6 @@
 
 enum { END_MS = 60000, CLIENT_LIMIT = 32 };
 
-struct holder {
-    struct machine_setup setup;
-    struct loop *loop;
-    struct netlink room; /* the namespace with the bridges */
-    struct machine *machines;
-    size_t count;
-    struct loop_watch signals, janitor, control;
-    struct loop_watch *notifies; /* one per machine */
-    struct loop_timer give_up;
-    pid_t door;
-    bool is_ending;
-    bool is_orphan; /* the janitor is gone */
-    int64_t started_ms;
-};
-
 static struct holder holder; /* one per process; call-backs of watches find it here */
 
 /* ---- networks ---- */
@@ -54,17 +38,23 @@ static void write_setting(const char *path, const char *value)
                  STRING("reason", strerror(errno)));
 }
 
-static enum err make_bridges(const struct lab_plan *plan, struct why *why)
+enum err holder_make_bridge(struct holder *self, const struct lab_plan *plan, size_t index,
+                            struct why *why)
 {
     char name[16];
+    const struct lab_network *network = &plan->networks[index];
+    snprintf(name, sizeof(name), "net%zu", index);
+    enum err err = netlink_add_bridge(&self->room, name, why);
+    if (err == OK)
+        err = netlink_add_address(&self->room, name, &network->router, network->prefix, why);
+    return err;
+}
+
+static enum err make_bridges(const struct lab_plan *plan, struct why *why)
+{
     enum err err = netlink_set_up(&holder.room, "lo", true, why);
-    for (size_t i = 0; i < plan->network_count && err == OK; i++) {
-        const struct lab_network *network = &plan->networks[i];
-        snprintf(name, sizeof(name), "net%zu", i);
-        err = netlink_add_bridge(&holder.room, name, why);
-        if (err == OK)
-            err = netlink_add_address(&holder.room, name, &network->router, network->prefix, why);
-    }
+    for (size_t i = 0; i < plan->network_count && err == OK; i++)
+        err = holder_make_bridge(&holder, plan, i, why);
     write_setting("/proc/sys/net/ipv4/ip_forward", "1");
     write_setting("/proc/sys/net/ipv6/conf/all/forwarding", "1");
     return err;
@@ -93,24 +83,31 @@ static enum err connect_node(struct machine *machine, const struct lab_plan *pla
     return err;
 }
 
+enum err holder_add(struct holder *self, const struct lab_plan *plan, const struct lab_node *node,
+                    struct why *why)
+{
+    size_t at = 0;
+    while (at < self->count && self->machines[at].node != NULL)
+        at++;
+    struct machine *machine = &self->machines[at];
+    *machine = (struct machine){ .node = node, .init = -1, .notify = -1, .network = -1 };
+    if (at == self->count)
+        self->count++;
+    enum err err = machine_make_network(&machine->network, why);
+    if (err == OK)
+        err = connect_node(machine, plan, why);
+    if (err == OK)
+        err = machine_prepare(&self->setup, machine, why);
+    return err == OK ? OK : fail_in(why, err, "machine '%s'", node->name);
+}
+
 static enum err make_machines(const struct lab_plan *plan, struct why *why)
 {
     enum err err = OK;
-    holder.machines = memory_new_array(plan->node_count, sizeof(struct machine));
-    holder.notifies = memory_new_array(plan->node_count, sizeof(struct loop_watch));
-    for (size_t i = 0; i < plan->node_count && err == OK; i++) {
-        struct machine *machine = &holder.machines[i];
-        machine->node = &plan->nodes[i];
-        machine->init = machine->notify = machine->network = -1;
-        holder.count++;
-        err = machine_make_network(&machine->network, why);
-        if (err == OK)
-            err = connect_node(machine, plan, why);
-        if (err == OK)
-            err = machine_prepare(&holder.setup, machine, why);
-        if (err != OK)
-            return fail_in(why, err, "machine '%s'", machine->node->name);
-    }
+    holder.machines = memory_new_array(LAB_NODE_LIMIT, sizeof(struct machine));
+    holder.notifies = memory_new_array(LAB_NODE_LIMIT, sizeof(struct loop_watch));
+    for (size_t i = 0; i < plan->node_count && err == OK; i++)
+        err = holder_add(&holder, plan, &plan->nodes[i], why);
     return err;
 }
 
@@ -124,13 +121,13 @@ static void on_notify(struct loop_watch *watch, unsigned events)
                  MS("after", machine->ready_ms - machine->started_ms));
 }
 
-static enum err power_on(struct machine *machine, struct why *why)
+enum err holder_power_on(struct holder *self, struct machine *machine, struct why *why)
 {
-    enum err err = machine_start(&holder.setup, machine, why);
+    enum err err = machine_start(&self->setup, machine, why);
     if (err != OK || machine->notify < 0)
         return err;
-    err = loop_watch_start(holder.loop, &holder.notifies[machine - holder.machines],
-                           machine->notify, LOOP_READ, on_notify);
+    err = loop_watch_start(self->loop, &self->notifies[machine - self->machines], machine->notify,
+                           LOOP_READ, on_notify);
     return err == OK ? OK : fail(why, err, "cannot watch '%s'", machine->node->name);
 }
 
@@ -175,6 +172,8 @@ static void end_lab(void)
     for (size_t i = 0; i < holder.count; i++) {
         struct machine *machine = &holder.machines[i];
         struct why why;
+        if (machine->node == NULL)
+            continue;
         if (machine->is_paused && machine_pause(machine, false, &why) != OK)
             log_warn("lab", why.text);
         if (machine->node->server == NULL)
@@ -233,10 +232,13 @@ static json_t *machine_json(const struct machine *machine)
 static json_t *status_json(void)
 {
     json_t *rows = json_array();
-    for (size_t i = 0; i < holder.count; i++)
-        json_array_append_new(rows, machine_json(&holder.machines[i]));
-    return json_pack("{s:b, s:I, s:o}", "ending", holder.is_ending ? 1 : 0, "up_ms",
-                     (json_int_t)(clock_now_ms() - holder.started_ms), "machines", rows);
+    for (size_t i = 0; i < holder.count; i++) {
+        if (holder.machines[i].node != NULL)
+            json_array_append_new(rows, machine_json(&holder.machines[i]));
+    }
+    return json_pack("{s:b, s:I, s:i, s:o}", "ending", holder.is_ending ? 1 : 0, "up_ms",
+                     (json_int_t)(clock_now_ms() - holder.started_ms), "page_port",
+                     holder.door_port, "machines", rows);
 }
 
 static enum err set_cut(struct machine *machine, bool is_cut, struct why *why)
@@ -284,7 +286,7 @@ static enum err add_wire(struct machine *machine, struct why *why)
     return err == OK ? wire_start(&machine->wire, machine->node->link, far, why) : err;
 }
 
-static enum err remove_wire(struct machine *machine, struct why *why)
+enum err holder_remove_wire(struct machine *machine, struct why *why)
 {
     char bridge[16], near[16], far[16];
     if (machine->wire.settings == NULL)
@@ -303,7 +305,7 @@ static enum err set_cable(struct machine *machine, struct text words, struct why
 {
     struct wire_settings settings;
     if (text_is_empty(words))
-        return remove_wire(machine, why);
+        return holder_remove_wire(machine, why);
     enum err err = wire_parse(words, &settings, why);
     if (err == OK && machine->wire.settings == NULL)
         err = add_wire(machine, why);
@@ -320,7 +322,7 @@ static enum err do_on(struct machine *machine, struct text word, struct text res
 {
     if (text_equal(word, T("start")))
         return holder.is_ending ? fail(why, ERR_STATE, "the lab is ending")
-                                : power_on(machine, why);
+                                : holder_power_on(&holder, machine, why);
     if (text_equal(word, T("cut")) || text_equal(word, T("heal")))
         return set_cut(machine, text_equal(word, T("cut")), why);
     if (text_equal(word, T("link")))
@@ -341,7 +343,8 @@ static enum err do_on(struct machine *machine, struct text word, struct text res
 static struct machine *find_machine(struct text name)
 {
     for (size_t i = 0; i < holder.count; i++) {
-        if (text_equal(text_of(holder.machines[i].node->name), name))
+        const struct lab_node *node = holder.machines[i].node;
+        if (node != NULL && text_equal(text_of(node->name), name))
             return &holder.machines[i];
     }
     return NULL;
@@ -356,7 +359,7 @@ static enum err heal_all(struct why *why)
         if (machine->is_cut)
             err = set_cut(machine, false, why);
         if (err == OK)
-            err = remove_wire(machine, why);
+            err = holder_remove_wire(machine, why);
         if (err == OK && machine->is_paused)
             err = machine_pause(machine, false, why);
     }
@@ -376,6 +379,8 @@ static bool obey_whole(struct text word, struct text rest, json_t **answer, stru
     } else if (text_equal(word, T("heal")) && text_is_empty(rest)) {
         if (heal_all(why) == OK)
             *answer = status_json();
+    } else if (text_equal(word, T("update"))) {
+        *answer = holder.is_ending ? NULL : lab_update(&holder, rest, why);
     } else if (text_equal(word, T("partition"))) {
         if (partition_start(holder.setup.plan, first, second, why) == OK)
             *answer = json_object();
@@ -478,6 +483,13 @@ static enum err watch_all(const char *run, int janitor, struct why *why)
     return err;
 }
 
+static int port_of(int listener)
+{
+    struct sockaddr_in own = { .sin_port = 0 };
+    socklen_t len = sizeof(own);
+    return getsockname(listener, (struct sockaddr *)&own, &len) == 0 ? ntohs(own.sin_port) : 0;
+}
+
 static enum err make_all(const struct lab_place *place, const struct lab_plan *plan, int door,
                          int janitor, struct why *why)
 {
@@ -503,7 +515,8 @@ static enum err make_all(const struct lab_place *place, const struct lab_plan *p
     if (err == OK)
         err = watch_all(place->run, janitor, why);
     for (size_t i = 0; i < holder.count && err == OK; i++)
-        err = power_on(&holder.machines[i], why);
+        err = holder_power_on(&holder, &holder.machines[i], why);
+    holder.door_port = port_of(door);
     if (err == OK && door >= 0 && plan->entry.len > 0)
         holder.door = door_start(door, holder.machines[holder.count - 1].network, &plan->entry);
     return err;

@@ -71,11 +71,16 @@ static enum err write_file(const struct machine *machine, const char *name, stru
 {
     char path[PATH_MAX];
     snprintf(path, sizeof(path), "%s/%s", machine->folder, name);
-    return sys_replace_file(path, data, 0644, (uid_t)-1, (gid_t)-1, why);
+    /* the same file, as a machine that runs has it mounted */
+    AUTO(fd_close) int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0 || sys_pwrite(fd, data.data, data.len, 0) != (ssize_t)data.len ||
+        ftruncate(fd, (off_t)data.len) != 0)
+        return fail(why, ERR_SYSTEM, "cannot write '%s': %s", path, strerror(errno));
+    return OK;
 }
 
-static enum err write_names(const struct machine_setup *setup, const struct machine *machine,
-                            struct why *why)
+enum err machine_write_names(const struct machine_setup *setup, const struct machine *machine,
+                             struct why *why)
 {
     char resolver[ADDRESS_TEXT_SIZE];
     struct buffer text AUTO(buffer_done) = buffer_of(1 << 20);
@@ -119,7 +124,7 @@ enum err machine_prepare(const struct machine_setup *setup, struct machine *mach
     snprintf(state, sizeof(state), "%s/state", machine->folder);
     enum err err = sys_make_folder(state, 0755, (uid_t)-1, (gid_t)-1, why);
     if (err == OK)
-        err = write_names(setup, machine, why);
+        err = machine_write_names(setup, machine, why);
     if (err == OK && machine->node->server != NULL)
         err = write_key(setup, machine, state, why);
     machine->cgroup[0] = '\0';

@@ -63,6 +63,10 @@ MUST_CHECK enum err machine_netlink(const struct machine *machine, struct netlin
 MUST_CHECK enum err machine_prepare(const struct machine_setup *setup, struct machine *machine,
                                     struct why *why);
 
+/* Its hosts and resolv.conf anew, by the setup's plan. */
+MUST_CHECK enum err machine_write_names(const struct machine_setup *setup,
+                                        const struct machine *machine, struct why *why);
+
 /* Powers it on. OK: its init runs, state is MACHINE_STARTING (the client: READY). */
 MUST_CHECK enum err machine_start(const struct machine_setup *setup, struct machine *machine,
                                   struct why *why);

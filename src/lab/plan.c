@@ -175,6 +175,72 @@ enum err lab_plan_make(const struct site *site, struct arena *arena, struct lab_
     return err;
 }
 
+/* ---- a changed file ---- */
+
+static size_t network_of_base(const struct lab_plan *plan, const struct address *base)
+{
+    size_t i = 0;
+    while (i < plan->network_count && !address_equal(&plan->networks[i].base, base))
+        i++;
+    return i;
+}
+
+/* Networks of the old plan first, at their old places and with their old routers. */
+static enum err keep_networks(const struct lab_plan *old, struct lab_plan *next, struct why *why)
+{
+    struct lab_plan merged = { .network_count = old->network_count };
+    memcpy(merged.networks, old->networks, sizeof(merged.networks));
+    for (size_t i = 0; i < next->node_count; i++) {
+        struct lab_node *node = &next->nodes[i];
+        const struct lab_network *own = &next->networks[node->network];
+        size_t at = network_of_base(&merged, &own->base);
+        if (at == LAB_NETWORK_LIMIT)
+            return fail(why, ERR_LIMIT, "the servers are in more than %d networks",
+                        LAB_NETWORK_LIMIT);
+        if (at == merged.network_count)
+            merged.networks[merged.network_count++] = *own;
+        if (address_equal(&node->address, &merged.networks[at].router))
+            return fail(why, ERR_STATE, "the lab's router has the address of server '%s' already",
+                        node->name);
+        node->network = at;
+    }
+    next->network_count = merged.network_count;
+    memcpy(next->networks, merged.networks, sizeof(next->networks));
+    return OK;
+}
+
+static bool has_link(const struct lab_plan *plan, const char *link)
+{
+    for (size_t i = 0; i < plan->node_count; i++) {
+        if (strcmp(plan->nodes[i].link, link) == 0)
+            return true;
+    }
+    return false;
+}
+
+enum err lab_plan_keep(const struct lab_plan *old, struct lab_plan *next, struct why *why)
+{
+    const struct lab_node *client = lab_node_find(old, T("client"));
+    if (!address_equal(&client->address, &next->nodes[next->node_count - 1].address))
+        return fail(why, ERR_STATE, "the servers now use the network of the lab's client");
+    for (size_t i = 0; i < next->node_count; i++) {
+        const struct lab_node *before = lab_node_find(old, text_of(next->nodes[i].name));
+        next->nodes[i].link[0] = '\0';
+        if (before != NULL)
+            memcpy(next->nodes[i].link, before->link, sizeof(before->link));
+    }
+    for (size_t i = 0, number = 0; i < next->node_count; i++) {
+        char link[sizeof(next->nodes[i].link)];
+        while (next->nodes[i].link[0] == '\0') {
+            snprintf(link, sizeof(link), "n%zu", number++);
+            /* also not one that is about to go: its place may be taken before it has */
+            if (!has_link(old, link) && !has_link(next, link))
+                memcpy(next->nodes[i].link, link, sizeof(link));
+        }
+    }
+    return keep_networks(old, next, why);
+}
+
 const struct lab_node *lab_node_find(const struct lab_plan *plan, struct text name)
 {
     for (size_t i = 0; i < plan->node_count; i++) {

@@ -45,6 +45,11 @@ struct lab_plan {
 MUST_CHECK enum err lab_plan_make(const struct site *site, struct arena *arena,
                                   struct lab_plan *plan, struct why *why);
 
+/* Makes `next`, the plan of a changed file, one that a lab of `old` can become while it runs: what
+ * both have keeps its link and its network. ERR_STATE when only a new lab can be like that. */
+MUST_CHECK enum err lab_plan_keep(const struct lab_plan *old, struct lab_plan *next,
+                                  struct why *why);
+
 /* The node of that name, or NULL. */
 const struct lab_node *lab_node_find(const struct lab_plan *plan, struct text name);
 

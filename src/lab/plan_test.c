@@ -51,6 +51,58 @@ TEST(lab_plans_networks_router_and_client)
     arena_free(arena);
 }
 
+#define FIRST                                                                                      \
+    "site: www.foobar.com\nservers: { a: 198.51.100.1, b: 198.51.100.2, c: 192.0.2.9 }\ndns: {}\n"
+
+TEST(lab_plan_keeps_links_and_networks_of_a_changed_file)
+{
+    static const struct {
+        const char *what, *source;
+        size_t networks;
+        const char *links[4]; /* of x, b, c, client */
+        const char *want;     /* the reason; NULL: it can be kept */
+    } cases[] = {
+        { "one goes, one comes",
+          "site: www.foobar.com\nservers: { x: 10.0.0.1, c: 192.0.2.9, b: 198.51.100.2 }\ndns: "
+          "{}\n",
+          4,
+          { "n4", "n1", "n2", "n3" },
+          NULL },
+        { "the client's network",
+          "site: www.foobar.com\nservers: { x: 203.0.113.9 }\ndns: {}\n",
+          0,
+          { NULL },
+          "the servers now use the network of the lab's client" },
+        { "the router's address",
+          "site: www.foobar.com\nservers: { x: 192.0.2.1 }\ndns: {}\n",
+          0,
+          { NULL },
+          "the lab's router has the address of server 'x' already" },
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        static const char *const names[] = { "x", "b", "c", "client" };
+        struct why why = { "" };
+        struct lab_plan old, next;
+        struct arena *arena = arena_new(1 << 20, 0);
+        struct site *first = parse(FIRST), *second = parse(cases[i].source);
+        REQUIRE(first != NULL && lab_plan_make(first, arena, &old, &why) == OK, "%s", why.text);
+        REQUIRE(second != NULL && lab_plan_make(second, arena, &next, &why) == OK, "%s", why.text);
+        enum err err = lab_plan_keep(&old, &next, &why);
+        CHECK((err == OK) == (cases[i].want == NULL), "%s: %s", cases[i].what, why.text);
+        CHECK(err == OK || strcmp(why.text, cases[i].want) == 0, "%s", why.text);
+        CHECK(err != OK || next.network_count == cases[i].networks, "%zu", next.network_count);
+        for (size_t j = 0; err == OK && j < COUNT(names); j++) {
+            const struct lab_node *node = lab_node_find(&next, text_of(names[j]));
+            const struct lab_node *before = lab_node_find(&old, text_of(names[j]));
+            CHECK(node != NULL && strcmp(node->link, cases[i].links[j]) == 0, "%s", names[j]);
+            CHECK(before == NULL || node->network == before->network, "%s", names[j]);
+        }
+        site_free(first);
+        site_free(second);
+        arena_free(arena);
+    }
+}
+
 TEST(lab_plan_gives_names_to_machines)
 {
     struct why why = { "" };

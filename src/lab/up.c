@@ -167,11 +167,18 @@ _Noreturn static void run_janitor(struct start *start, int lock, int ready)
 static enum err launch(struct start *start, struct why *why)
 {
     int ready[2];
-    char text[512];
+    char text[512], *other;
     int lock = lab_place_lock(&start->place);
     if (lock < 0)
         return fail(why, ERR_EXISTS, "a lab of %s runs already; see: trilith lab status",
                     start->place.name);
+    if (lab_ask(start->place.run, "status", &other, NULL, NULL) == OK) {
+        memory_free(other);
+        fd_close(&lock);
+        return fail(why, ERR_BUSY,
+                    "a lab of %s runs already, with another --state; see: trilith lab status",
+                    start->place.name);
+    }
     if (pipe2(ready, O_CLOEXEC) != 0)
         return fail(why, ERR_SYSTEM, "cannot make a pipe: %s", strerror(errno));
     pid_t pid = fork();
@@ -310,14 +317,74 @@ static bool prove(const struct start *start, const char *answer)
     return is_good;
 }
 
-static void tell_end(const struct start *start)
+static void tell_end(const struct start *start, const char *answer)
 {
     if (start->options->quiet || start->options->json)
         return;
-    if (start->plan.entry.len > 0)
-        printf("page:   http://127.0.0.1:%d/\n", start->door_port);
+    json_t *root = json_loads(answer, 0, NULL);
+    int port = (int)json_integer_value(json_object_get(root, "page_port"));
+    json_decref(root);
+    if (start->plan.entry.len > 0 && port > 0)
+        printf("page:   http://127.0.0.1:%d/\n", port);
     printf("inside: trilith lab exec client -- curl http://%.*s/\n", FMT(start->site->name));
     printf("logs:   %s\n", start->place.folder);
+}
+
+/* ---- a lab that runs already ---- */
+
+static void tell_names(const struct start *start, const json_t *answer, const char *key)
+{
+    json_t *name, *names = json_object_get(answer, key);
+    size_t index;
+    bool is_told = !start->options->quiet && !start->options->json;
+    json_array_foreach(names, index, name)
+    {
+        if (is_told)
+            printf("%s%s", index == 0 ? "  " : ", ", json_string_value(name));
+    }
+    if (is_told && json_array_size(names) > 0)
+        printf(" %s\n", key);
+}
+
+/* As `trilith reload` in the machine. */
+static enum err reload(const struct start *start, const char *server, struct why *why)
+{
+    char line[LAB_NAME_LIMIT + 16], *answer = NULL;
+    char *const command[] = { (char *)start->place.program, "reload", "--quiet", "--state",
+                              (char *)start->place.inside,  NULL };
+    AUTO(fd_close) int machine = -1;
+    snprintf(line, sizeof(line), "enter %s", server);
+    enum err err = lab_ask(start->place.run, line, &answer, &machine, why);
+    memory_free(answer);
+    if (err == OK && machine >= 0 && lab_run_inside(machine, command) != 0)
+        err = fail(why, ERR_STATE, "'%s' goes on as before: it did not take the changed file",
+                   server);
+    return err;
+}
+
+static enum err update(const struct start *start, struct why *why)
+{
+    char command[PATH_MAX + 16], *answer = NULL;
+    json_t *name;
+    size_t index;
+    snprintf(command, sizeof(command), "update %s", start->place.site_path);
+    enum err err = lab_ask(start->place.run, command, &answer, NULL, why);
+    json_t *root = err == OK ? json_loads(answer, 0, NULL) : NULL;
+    const char *error = json_string_value(json_object_get(root, "error"));
+    if (err == OK && !start->options->quiet && !start->options->json)
+        printf("lab %s runs; its file is applied again\n", start->place.name);
+    tell_names(start, root, "removed");
+    tell_names(start, root, "added");
+    if (error != NULL)
+        err = fail(why, ERR_STATE, "%s", error);
+    json_array_foreach(json_object_get(root, "kept"), index, name)
+    {
+        if (err == OK)
+            err = reload(start, json_string_value(name), why);
+    }
+    json_decref(root);
+    memory_free(answer);
+    return err;
 }
 
 int lab_up(const char *name, const struct lab_options *options)
@@ -330,15 +397,17 @@ int lab_up(const char *name, const struct lab_options *options)
     if (err == OK)
         err = launch(&start, &why);
     fd_close(&start.door);
-    if (err == OK) {
+    if (err == OK)
         tell_begin(&start, clock_now_ms() - from_ms);
+    if (err == ERR_EXISTS)
+        err = update(&start, &why);
+    if (err == OK)
         err = follow(&start, &answer, &why);
-    }
     bool is_proved = err != OK || prove(&start, answer);
     if (answer != NULL && err != OK && options->json)
         puts(answer);
     if (answer != NULL)
-        tell_end(&start);
+        tell_end(&start, answer);
     if (err != OK)
         lab_complain("%s", why.text);
     memory_free(answer);

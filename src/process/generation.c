@@ -313,7 +313,8 @@ static enum err unpack_site(const struct config *config, int memfd, struct gener
         memcpy(path, config->file.data, config->file.len);
     if (read_memfd(memfd, &data, &len) != OK)
         return fail(why, ERR_SYSTEM, "cannot read the site's bytes");
-    enum err err = site_parse(text_from(data, len), path, false, &generation->site, &mistakes);
+    enum err err = site_parse_as(text_from(data, len), path, false, config->is_root,
+                                 &generation->site, &mistakes);
     if (err != OK)
         fail(why, err, "%.*s", FMT(buffer_text(&mistakes.text)));
     site_mistakes_done(&mistakes);

@@ -16,6 +16,7 @@ struct reading {
     struct site *site;
     const struct node *root;
     bool check_files; /* that folders and files exist */
+    bool is_root;     /* the defaults of ports are those of root */
 };
 
 enum field_kind {

@@ -43,7 +43,7 @@ static void complete_servers(struct reading *reading)
 static void complete_listen(struct reading *reading)
 {
     struct site *site = reading->site;
-    bool is_root = geteuid() == 0;
+    bool is_root = reading->is_root;
     char ip[ADDRESS_TEXT_SIZE];
     if (site->listen.http == 0)
         site->listen.http = is_root ? 80 : 8080;
@@ -169,12 +169,20 @@ static struct text folder_of(struct arena *arena, const char *path, struct text 
 enum err site_parse(struct text source, const char *path, bool check_files, struct site **site_out,
                     struct site_mistakes *mistakes)
 {
+    return site_parse_as(source, path, check_files, geteuid() == 0, site_out, mistakes);
+}
+
+enum err site_parse_as(struct text source, const char *path, bool check_files, bool is_root,
+                       struct site **site_out, struct site_mistakes *mistakes)
+{
     struct arena *arena = arena_new(SITE_ARENA, 16384);
     struct site *site = ARENA_NEW(arena, struct site);
     struct mistakes *found = NEW(struct mistakes);
-    struct reading reading = {
-        .arena = arena, .mistakes = found, .site = site, .check_files = check_files
-    };
+    struct reading reading = { .arena = arena,
+                               .mistakes = found,
+                               .site = site,
+                               .check_files = check_files,
+                               .is_root = is_root };
     *mistakes = (struct site_mistakes){ .text = buffer_of(MISTAKES_TEXT) };
     found->arena = arena;
     site->arena = arena;

@@ -248,6 +248,12 @@ MUST_CHECK enum err site_load(const char *path, struct site **site_out,
 MUST_CHECK enum err site_parse(struct text source, const char *path, bool check_files,
                                struct site **site_out, struct site_mistakes *mistakes);
 
+/* The same, by the defaults that a process of root has or has not (ports): for processes that read
+ * what their parent has read, and have other rights. */
+MUST_CHECK enum err site_parse_as(struct text source, const char *path, bool check_files,
+                                  bool is_root, struct site **site_out,
+                                  struct site_mistakes *mistakes);
+
 /* The name alone, in lower case, even of a file with other mistakes: for commands that ask what
  * runs (size: 256 is enough for any valid name). */
 MUST_CHECK enum err site_read_name(const char *path, char *out, size_t size, struct why *why);

@@ -51,6 +51,22 @@ TEST(site_reads_the_simple_stack)
     site_free(site);
 }
 
+TEST(site_reads_the_same_file_alike_in_every_process)
+{
+    for (int i = 0; i < 2; i++) {
+        struct site *site = NULL;
+        struct site_mistakes mistakes;
+        bool is_root = i == 1;
+        enum err err = site_parse_as(T("site: a.b.c\ndns: {}\n"), "/x/site.yaml", false, is_root,
+                                     &site, &mistakes);
+        REQUIRE(err == OK, "is read");
+        CHECK(site->listen.http == (is_root ? 80 : 8080), "http %d", (int)site->listen.http);
+        CHECK(site->listen.dns == (is_root ? 53 : 5300), "dns %d", (int)site->listen.dns);
+        site_mistakes_done(&mistakes);
+        site_free(site);
+    }
+}
+
 TEST(site_sorts_routes)
 {
     static const char *const want[] = { "a.b.c/x", "a.b.c/", "*.b.c/long", "*.b.c/", "*.c/",

@@ -102,8 +102,32 @@ def test_servers_answer_by_name_and_through_the_door(lab):
     inside = lab.call("exec", "web-01", "--", "sh", "-c", "hostname; cat /proc/1/comm; ls /sys/class/net")
     assert inside.stdout.split() == ["web-01", "lab", "machine", "eth0", "lo"]
     assert lab.call("exec", "client", "--", "sh", "-c", "exit 7", check=7)
-    assert lab.call("up", "site.yaml", "--state", str(lab.shop.folder / "state"), check=1).stderr \
-        .startswith(f"trilith lab: a lab of {lab.name} runs already")
+    assert lab.call("up", "site.yaml", "--state", str(lab.shop.folder / "other"), check=1).stderr \
+        .startswith(f"trilith lab: a lab of {lab.name} runs already, with another --state")
+
+
+def test_a_second_up_applies_the_difference(lab):
+    """Servers go, come and stay; what stays loses no request."""
+    lab.up()
+    assert lab.states() == dict.fromkeys(("web-01", "web-02", "far-01", "client"), "ready")
+    text = (lab.shop.folder / "site.yaml").read_text()
+    lab.shop.write("site.yaml", text.replace("web-02", "web-03").replace("100.12", "100.13")
+                   .replace("www }", "www2 }"))
+    lab.shop.write("www2/index.html", "another page\n")
+    pid = lab.call("exec", "web-01", "--", "pgrep", "-o", "-x", "trilith").stdout
+    done, _ = lab.up()
+    assert "web-02 removed\n" in done.stdout and "web-03 added\n" in done.stdout
+    assert "-> DNS on web-01: " in done.stdout and "status 200 after" in done.stdout
+    assert lab.states() == dict.fromkeys(("web-01", "web-03", "far-01", "client"), "ready")
+    for url in ("http://198.51.100.11/", "http://198.51.100.13/", "http://192.0.2.20/",
+                f"http://{lab.name}/", ):
+        assert lab.curl(url) == "another page\n"
+    assert lab.curl("http://web-03/", machine="far-01") == "another page\n", "hosts file"
+    assert lab.call("exec", "web-01", "--", "pgrep", "-o", "-x", "trilith").stdout == pid
+    assert lab.curl("http://198.51.100.12/", check=None) == "", "it is gone"
+    lab.shop.write("other.yaml", text)
+    assert "trilith lab down" in lab.call("up", "other.yaml", "--state",
+                                          str(lab.shop.folder / "state"), check=1).stderr
 
 
 def test_power_pause_and_cables(lab):
