@@ -17,6 +17,8 @@
 
 enum {
     COMMAND_CONNECTIONS = 256, /* requests that one instance gets at a time from one edge */
+    EJECT_GROWTH = 10, /* how much longer a backend that fails again and again is left out */
+    HTTP_PORT = 80,
 };
 
 static enum err make_command(const struct web_setup *setup, const struct site_app *app,
@@ -68,22 +70,92 @@ static enum err make_near(const struct web_setup *setup, const struct site_route
 
 /* ---- other servers ---- */
 
-/* The servers of a pool but for `own`; NULL when there is none. */
-static struct http_handler *make_pool(const struct web_setup *setup, const struct site_pool *pool,
+_Static_assert((int)ALGORITHM_CONSISTENT_HASH == (int)BALANCER_CONSISTENT_HASH &&
+                   (int)ALGORITHM_RANDOM_TWO == (int)BALANCER_RANDOM_TWO &&
+                   (int)SITE_HASH_COOKIE == (int)BALANCER_HASH_COOKIE &&
+                   (int)PROXY_PROTOCOL_V2 == 2,
+               "the site's words are the balancer's");
+
+static struct balancer_policy policy_of(const struct site_pool *pool)
+{
+    return (struct balancer_policy){
+        .algorithm = (enum balancer_algorithm)pool->algorithm,
+        .hash = (enum balancer_hash)pool->hash_by,
+        .hash_name = pool->hash_name,
+        .sticky = pool->sticky,
+        .connections = pool->connections,
+        .queue = pool->queue,
+        .queue_ms = pool->queue_ms,
+        .connect_ms = pool->connect_ms,
+        .try_ms = pool->try_ms,
+        .total_ms = pool->total_ms,
+        .retries = pool->retries,
+        .retry_percent = pool->retry_budget,
+        .slow_start_ms = pool->slow_start_ms,
+        .failures = pool->outlier.failures,
+        .eject_ms = pool->outlier.eject_ms,
+        .eject_most_ms = EJECT_GROWTH * pool->outlier.eject_ms,
+        .eject_percent = pool->outlier.most,
+        .is_adaptive = pool->adaptive,
+        .proxy_protocol = (int)pool->proxy_protocol,
+        .request_buffer = pool->request_buffer,
+        .response_buffer = pool->response_buffer,
+    };
+}
+
+static struct balancer_backend backend_of(const struct site_backend *backend)
+{
+    return (struct balancer_backend){ .name = backend->name,
+                                      .board = backend->board,
+                                      .address = backend->address,
+                                      .host = backend->host,
+                                      .port = backend->port,
+                                      .authority = backend->authority,
+                                      .weight = backend->weight,
+                                      .is_backup = backend->is_backup };
+}
+
+/* One that was added at run time, as its name on the board says. */
+static bool read_member(const void *context, struct text rest, struct balancer_backend *out)
+{
+    struct site_backend backend = { 0 };
+    if (site_backend_read(context, rest, HTTP_PORT, &backend) != NULL)
+        return false;
+    *out = backend_of(&backend);
+    return true;
+}
+
+/* The backends of a pool but for the server `own`; the pool's array is the caller's to free. */
+static void fill_pool(const struct web_setup *setup, const struct site_pool *from,
+                      const struct site_server *own, struct balancer_pool *out)
+{
+    struct process *process = setup->process;
+    struct balancer_backend *backends =
+        memory_new_array(from->backend_count + 1, sizeof(*backends));
+    *out = (struct balancer_pool){
+        .name = from->name,
+        .policy = policy_of(from),
+        .backends = backends,
+        .metrics = process->metrics,
+        .health = process->health,
+        .lane = process->index,
+        .cursor = board_cursor(process->board, from->name.data, from->name.len),
+        .read_member = own == NULL ? read_member : NULL,
+        .context = setup->generation->site,
+    };
+    for (size_t i = 0; i < from->backend_count; i++)
+        if (own == NULL || from->backends[i].server != own)
+            backends[out->count++] = backend_of(&from->backends[i]);
+}
+
+/* NULL: there is no server but `own`. */
+static struct http_handler *make_pool(const struct web_setup *setup, const struct site_pool *from,
                                       const struct site_server *own)
 {
-    struct address *addresses = memory_new_array(pool->backend_count + 1, sizeof(*addresses));
-    struct balancer_group group = { .name = pool->name,
-                                    .addresses = addresses,
-                                    .connections = (size_t)pool->connections,
-                                    .queue = (size_t)pool->queue,
-                                    .request_ms = pool->total_ms,
-                                    .metrics = setup->process->metrics };
-    for (size_t i = 0; i < pool->backend_count; i++)
-        if (pool->backends[i].server != own || own == NULL)
-            addresses[group.count++] = pool->backends[i].address;
-    struct http_handler *handler = group.count > 0 ? balancer_group_new(setup->loop, &group) : NULL;
-    memory_free(addresses);
+    struct balancer_pool pool;
+    fill_pool(setup, from, own, &pool);
+    struct http_handler *handler = pool.count > 0 ? balancer_pool_new(setup->loop, &pool) : NULL;
+    memory_free((void *)pool.backends);
     return handler;
 }
 
@@ -144,8 +216,8 @@ static enum err make_balancer(const struct web_setup *setup, struct http_handler
 static enum err make_upstream(const struct web_setup *setup, const struct site_route *route,
                               struct http_handler **handler_out, struct why *why)
 {
-    return balancer_upstream_new(setup->loop, setup->process->metrics, route->upstream, handler_out,
-                                 why);
+    *handler_out = make_pool(setup, route->pool, NULL);
+    return *handler_out != NULL ? OK : fail(why, ERR_MISSING, "the upstream has no backend");
 }
 
 /* One process, one hop: web, the balancer and the bridge into the application. */

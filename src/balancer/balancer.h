@@ -2,7 +2,8 @@
 #define BALANCER_BALANCER_H
 
 /*
- * Passing exchanges on to another HTTP server: `upstream:` routes and `trilith proxy --to URL`.
+ * Passing exchanges on to other HTTP servers: `balancer:`, `upstreams:`, `upstream:` routes and
+ * `trilith proxy --to URL`; and to the instances of an application.
  *
  * Requests and answers are written anew from what was parsed, never forwarded as bytes; hop-by-hop
  * headers stay here. Host is the client's authority; X-Forwarded-For, -Proto and -Host and
@@ -15,9 +16,10 @@
  * are not passed on: what follows would be requests that nobody here has looked at.
  *
  *   502  no connection, the upstream broke off or does not speak HTTP/1
- *   503  out of memory for this exchange; a group: its queue is full, or no instance works
- *   504  no connection within 3 s, or nothing of the answer for 60 s (a group: request_ms)
- * An answer that breaks in the middle is broken off for the client too, without a clean end.
+ *   503  no backend works or has room; the queue is full; out of memory for this exchange
+ *   504  no connection or no head in time
+ * An answer that breaks in the middle is broken off for the client too, without a clean end. The
+ * log says of each which backend, which step, and how long.
  */
 
 #include "balancer/choose.h"
@@ -72,8 +74,8 @@ struct balancer_policy {
                                .eject_percent = 50 })
 
 struct balancer_backend {
-    struct text name;       /* in logs, status and the sticky cookie's id */
-    struct text board;      /* of its entry on the health board: "web/web-01"; empty: none */
+    struct text name;       /* in logs, when `board` is empty */
+    struct text board;      /* of its entry on the health board, and in logs: "web/web-01" */
     struct address address; /* len 0: `host` is a name that is resolved at run time */
     struct text host;
     int64_t port;
@@ -90,7 +92,12 @@ struct balancer_pool {
     struct metrics *metrics;     /* of this process, or NULL */
     struct health_board *health; /* or NULL */
     size_t lane;                 /* this process' on the health board */
-    _Atomic uint64_t *cursor;    /* turns of round-robin, of all processes; NULL: its own */
+    /* Reads what stands behind "NAME/" in the board's name of a backend that was added at run time;
+     * NULL: none are. False: it is no backend. The texts of *out are only read during the call;
+     * context lives as long as the handler. */
+    bool (*read_member)(const void *context, struct text rest, struct balancer_backend *out);
+    const void *context;
+    _Atomic uint64_t *cursor; /* turns of round-robin, of all processes; NULL: its own */
 };
 
 /* All of *pool is copied. Names are resolved while it runs, again and again, without blocking; one
@@ -98,15 +105,7 @@ struct balancer_pool {
  * until balancer_upstream_free. */
 struct http_handler *balancer_pool_new(struct loop *loop, const struct balancer_pool *pool);
 
-/* ---- one server, instances of an application ---- */
-
-/* A handler for url: "http://host:port", "http://[ip]:port" (port 80 by default) or
- * "http://unix:/path". Names are resolved here, once, by blocking calls, and their addresses are
- * tried in turn; a changed name needs a reload. metrics: of this process, or NULL. The handler
- * lives until balancer_upstream_free. */
-MUST_CHECK enum err balancer_upstream_new(struct loop *loop, struct metrics *metrics,
-                                          struct text url, struct http_handler **handler_out,
-                                          struct why *why);
+/* ---- instances of an application ---- */
 
 /* Instances of one application that share its requests: each goes to the one with the fewest. One
  * that refuses connections is left out for a moment and the request goes to another. Requests that

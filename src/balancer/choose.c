@@ -300,17 +300,9 @@ static void schedule_build(struct chooser *chooser)
 
 /* ---- choices ---- */
 
-static bool is_excluded(const struct choice *choice, uint32_t index)
-{
-    for (uint32_t i = 0; i < choice->excluded_count; i++)
-        if (choice->excluded[i] == index)
-            return true;
-    return false;
-}
-
 static bool may_take(const struct chooser *chooser, const struct choice *choice, uint32_t index)
 {
-    return has_room(&chooser->items[index]) && !is_excluded(choice, index);
+    return has_room(&chooser->items[index]) && !choice_excludes(choice, index);
 }
 
 /* One that starts slowly takes part of its turns only. `step` varies the chance between them. */
@@ -342,7 +334,7 @@ static uint32_t pick_least(struct chooser *chooser, const struct choice *choice)
     uint32_t hidden[CHOOSE_EXCLUDED_MOST], hidden_count = 0, found = CHOOSE_NONE;
     while (chooser->heap_len > 0) {
         found = chooser->heap[0];
-        if (!is_excluded(choice, found))
+        if (!choice_excludes(choice, found))
             break;
         hidden[hidden_count++] = found;
         heap_remove(chooser, found);

@@ -45,6 +45,14 @@ struct choice {
     uint32_t excluded_count;
 };
 
+static inline bool choice_excludes(const struct choice *choice, uint32_t index)
+{
+    for (uint32_t i = 0; i < choice->excluded_count; i++)
+        if (choice->excluded[i] == index)
+            return true;
+    return false;
+}
+
 /* count candidates, with weight 0 until chooser_set. */
 struct chooser *chooser_new(enum balancer_algorithm algorithm, uint32_t count);
 void chooser_free(struct chooser *chooser); /* accepts NULL */

@@ -108,7 +108,8 @@ static bool exclude(struct call *call)
         return true;
     if (choice->excluded_count == CHOOSE_EXCLUDED_MOST)
         return false;
-    choice->excluded[choice->excluded_count++] = call->target->index;
+    if (!choice_excludes(choice, call->target->index))
+        choice->excluded[choice->excluded_count++] = call->target->index;
     return pool_has_other(&call->upstream->pool, choice);
 }
 
@@ -177,10 +178,13 @@ void balancer_call_late(struct call *call)
 void balancer_call_move(struct call *call)
 {
     bool is_unsent = call->step == CALL_CONNECT;
+    uint32_t excluded_before = call->choice.excluded_count;
     if (call->has_bytes || call->is_tunnel || (!is_unsent && !call->is_repeatable))
         return;
-    if (call->upstream->is_group || !exclude(call))
+    if (call->upstream->is_group || !exclude(call)) {
+        call->choice.excluded_count = excluded_before;
         return; /* there is nowhere to go: it may come back */
+    }
     log_repeat(call, "its backend went down");
     balancer_call_again(call);
 }

@@ -8,11 +8,13 @@
 #include "core/memory.h"
 #include "metrics/metrics.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 enum {
     TICK_MS = 25,
     TICK_WANTED_MS = 10,
+    MEMBERS_MOST = 64,                    /* added at run time, between two reloads */
     NEWS_MS = 1000,                       /* shorter ejections are part of a normal restart */
     SHARE_LEAST = CHOOSE_FULL_SHARE / 16, /* of a slow start: enough to become warm by */
 };
@@ -142,6 +144,52 @@ static void refresh(struct target *target, int64_t now_ms)
     note_down(pool, now_ms);
 }
 
+/* ---- members that were added at run time ---- */
+
+static int compare_ids(const void *a, const void *b)
+{
+    const struct target *x = *(struct target *const *)a, *y = *(struct target *const *)b;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static bool has_entry(const struct pool *pool, const struct health_entry *entry)
+{
+    for (size_t i = 0; i < pool->target_count; i++)
+        if (pool->targets[i].entry == entry)
+            return true;
+    return false;
+}
+
+static void add_target(struct pool *pool, const struct balancer_backend *backend);
+
+static void add_member(struct pool *pool, const struct health_entry *entry, size_t prefix)
+{
+    struct balancer_backend backend = { 0 };
+    struct text board = text_of(entry->name), rest = text_skip(board, prefix);
+    if (pool->target_count == pool->capacity || !pool->read_member(pool->context, rest, &backend))
+        return;
+    backend.name = rest;
+    backend.board = board;
+    backend.weight = backend.weight > 0 ? backend.weight : 1;
+    add_target(pool, &backend);
+    qsort(pool->by_id, pool->target_count, sizeof(*pool->by_id), compare_ids);
+}
+
+/* One walk over the board per change of it. */
+static void find_members(struct pool *pool)
+{
+    char prefix[HEALTH_NAME_SIZE];
+    size_t at = 0;
+    int len = snprintf(prefix, sizeof(prefix), "%s/", pool->name);
+    if (pool->read_member == NULL || len >= (int)sizeof(prefix))
+        return;
+    struct text text = text_from(prefix, (size_t)len);
+    for (struct health_entry *entry = health_next(pool->health, text, &at); entry != NULL;
+         entry = health_next(pool->health, text, &at))
+        if (health_member(entry) == HEALTH_MEMBER_ADDED && !has_entry(pool, entry))
+            add_member(pool, entry, text.len);
+}
+
 /* Sees whether the board changed; one load when it did not. */
 static void look(struct pool *pool)
 {
@@ -151,6 +199,7 @@ static void look(struct pool *pool)
     if (version == pool->health_version)
         return;
     pool->health_version = version;
+    find_members(pool);
     for (size_t i = 0; i < pool->target_count; i++)
         refresh(&pool->targets[i], loop_now_ms(pool->loop));
     if (pool->is_wanted)
@@ -210,12 +259,6 @@ void pool_wait(struct pool *pool, bool is_wanted)
 
 /* ---- choosing ---- */
 
-static int compare_ids(const void *a, const void *b)
-{
-    const struct target *x = *(struct target *const *)a, *y = *(struct target *const *)b;
-    return x->id < y->id ? -1 : x->id > y->id;
-}
-
 static struct target *find_by_id(const struct pool *pool, uint64_t id)
 {
     size_t low = 0, high = pool->target_count;
@@ -235,21 +278,13 @@ bool pool_has_id(const struct pool *pool, uint64_t id)
     return target != NULL && (target_is_usable(target) || target->state == HEALTH_DRAINING);
 }
 
-static bool is_excluded(const struct choice *choice, uint32_t index)
-{
-    for (uint32_t i = 0; i < choice->excluded_count; i++)
-        if (choice->excluded[i] == index)
-            return true;
-    return false;
-}
-
 /* Its own client may go to a drained one: that is what draining waits for. */
 static bool may_stick(const struct target *target, const struct choice *choice)
 {
     bool is_drained = target->state == HEALTH_DRAINING && target->address_count > 0 &&
                       target->outlier.state != OUTLIER_OUT &&
                       health_member(target->entry) != HEALTH_MEMBER_REMOVED;
-    return !is_excluded(choice, target->index) &&
+    return !choice_excludes(choice, target->index) &&
            (is_drained || chooser_has_room(chooser_of(target), target->index));
 }
 
@@ -365,20 +400,21 @@ static char *copy_text(struct text text)
 }
 
 static void target_init(struct target *target, struct pool *pool, uint32_t index,
-                        const struct balancer_backend *backend, size_t lane)
+                        const struct balancer_backend *backend)
 {
+    struct text name = backend->board.len > 0 ? backend->board : backend->name;
     *target = (struct target){ .pool = pool,
                                .index = index,
                                .is_backup = backend->is_backup,
-                               .name = copy_text(backend->name),
+                               .name = copy_text(name),
                                .authority = copy_text(backend->authority),
-                               .id = choose_hash(backend->name.data, backend->name.len) | 1,
+                               .id = choose_hash(name.data, name.len) | 1,
                                .weight = backend->weight };
     list_init(&target->users);
     list_init(&target->idle);
     if (backend->board.len > 0)
         target->entry = health_use(pool->health, backend->board);
-    target->lane = health_lane(pool->health, target->entry, lane);
+    target->lane = health_lane(pool->health, target->entry, pool->lane);
     target->state = health_state(target->entry);
     if (backend->address.len > 0) {
         target->addresses[0] = backend->address;
@@ -390,38 +426,53 @@ static void target_init(struct target *target, struct pool *pool, uint32_t index
     pool->by_id[index] = target;
 }
 
+static void add_target(struct pool *pool, const struct balancer_backend *backend)
+{
+    uint32_t index = (uint32_t)pool->target_count++;
+    struct target *target = &pool->targets[index];
+    target_init(target, pool, index, backend);
+    set_limit(target);
+    refresh(target, loop_now_ms(pool->loop));
+    pool_names_start(target);
+}
+
+static void allocate(struct pool *pool, size_t count)
+{
+    pool->capacity = count + (pool->read_member != NULL && pool->health != NULL ? MEMBERS_MOST : 0);
+    pool->targets = memory_new_array(pool->capacity + 1, sizeof(*pool->targets));
+    pool->by_id = memory_new_array(pool->capacity + 1, sizeof(*pool->by_id));
+    for (size_t i = 0; i < COUNT(pool->choosers); i++)
+        pool->choosers[i] = chooser_new(pool->policy.algorithm, (uint32_t)pool->capacity);
+}
+
 void pool_init(struct pool *pool, struct loop *loop, const struct balancer_pool *settings,
                const struct pool_events *events)
 {
     *pool = (struct pool){ .loop = loop,
                            .events = events,
                            .name = copy_text(settings->name),
+                           .hash_name = copy_text(settings->policy.hash_name),
+                           .sticky = copy_text(settings->policy.sticky),
                            .policy = settings->policy,
-                           .target_count = settings->count,
                            .health = settings->health,
+                           .lane = settings->lane,
+                           .read_member = settings->read_member,
+                           .context = settings->context,
                            .random = (uint64_t)loop_now_us(loop) };
-    pool->hash_name = copy_text(settings->policy.hash_name);
-    pool->sticky = copy_text(settings->policy.sticky);
     pool->policy.hash_name = text_of(pool->hash_name);
     pool->policy.sticky = text_of(pool->sticky);
-    pool->targets = memory_new_array(settings->count + 1, sizeof(*pool->targets));
-    pool->by_id = memory_new_array(settings->count + 1, sizeof(*pool->by_id));
-    for (size_t i = 0; i < COUNT(pool->choosers); i++)
-        pool->choosers[i] = chooser_new(settings->policy.algorithm, (uint32_t)settings->count);
+    allocate(pool, settings->count);
     chooser_share(pool->choosers[0], settings->cursor);
     loop_task_init(&pool->task, on_task);
     loop_timer_init(&pool->tick, on_tick);
     if (pool->health != NULL)
         pool->health_version = health_version(pool->health);
     for (size_t i = 0; i < settings->count; i++)
-        target_init(&pool->targets[i], pool, (uint32_t)i, &settings->backends[i], settings->lane);
-    for (size_t i = 0; i < settings->count; i++) {
-        set_limit(&pool->targets[i]);
-        refresh(&pool->targets[i], loop_now_ms(loop));
-        pool_names_start(&pool->targets[i]);
-    }
+        add_target(pool, &settings->backends[i]);
+    if (pool->health != NULL)
+        find_members(pool);
     note_down(pool, loop_now_ms(loop));
-    qsort(pool->by_id, settings->count, sizeof(*pool->by_id), compare_ids);
+    qsort(pool->by_id, pool->target_count, sizeof(*pool->by_id), compare_ids);
 }
 
 void pool_stop(struct pool *pool)

@@ -73,6 +73,10 @@ struct pool {
     struct balancer_policy policy;
     struct target *targets;
     size_t target_count;
+    size_t capacity; /* with those that may be added at run time */
+    size_t lane;
+    bool (*read_member)(const void *context, struct text rest, struct balancer_backend *out);
+    const void *context;
     struct chooser *choosers[2]; /* of those in the first row, and of the backup */
     struct target **by_id;       /* sorted, for the sticky cookie */
     struct health_board *health;

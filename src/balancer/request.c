@@ -86,12 +86,33 @@ static void write_line(struct buffer *out, const struct http_request *request)
     buffer_append(out, T(" HTTP/1.1\r\n"));
 }
 
-static void write_passed_headers(struct buffer *out, const struct http_headers *headers)
+/* The request's id is the trace of the client, or made here: then this is where the trace begins,
+ * so that the next hop logs the same id (W3C Trace Context 3.2). A head that was not taken from the
+ * client was malformed. */
+static bool has_trace(const struct http_request *request)
+{
+    struct text trace = http_headers_value(&request->headers, FIELD_TRACEPARENT);
+    return text_equal(text_part(trace, 3, 32), text_of(request->id));
+}
+
+static void write_trace(struct buffer *out, const struct http_request *request)
+{
+    struct text id = text_of(request->id);
+    buffer_append(out, T("traceparent: 00-"));
+    buffer_append(out, id);
+    buffer_append_byte(out, '-');
+    buffer_append(out, text_skip(id, 16));
+    buffer_append(out, T("-00\r\n"));
+}
+
+static void write_passed_headers(struct buffer *out, const struct http_headers *headers,
+                                 bool has_trace)
 {
     bool has_connection = http_headers_find(headers, FIELD_CONNECTION) != NULL;
     for (size_t i = 0; i < headers->count; i++) {
         const struct http_header *header = &headers->items[i];
         if ((kept[header->field] & REQUEST) != 0 ||
+            (header->field == FIELD_TRACEPARENT && !has_trace) ||
             (has_connection && is_named_in_connection(headers, header->name)))
             continue;
         write_header(out, header->name, header->value);
@@ -126,10 +147,14 @@ void balancer_write_head(struct buffer *out, const struct http_request *request,
     struct text host = request->authority.len > 0 ? request->authority : fallback_host;
     write_line(out, request);
     write_header(out, T("Host"), host);
-    write_passed_headers(out, &request->headers);
+    bool is_traced = has_trace(request);
+    write_passed_headers(out, &request->headers, is_traced);
+    if (!is_traced)
+        write_trace(out, request);
     http_forwarded_write(request, host, out);
     write_header(out, T("X-Request-Id"), text_of(request->id));
-    buffer_print(out, "Via: 1.%d trilith\r\n", request->minor_version);
+    buffer_append(out, request->minor_version == 0 ? T("Via: 1.0 trilith\r\n")
+                                                   : T("Via: 1.1 trilith\r\n"));
     if (request->is_upgrade && balancer_wants_upgrade(request))
         write_upgrade(out, &request->headers);
     write_framing(out, request);

@@ -1,6 +1,5 @@
 /*
- * An upstream from a pool's backends, from a URL ("http://host:port" or "http://unix:/path"), or
- * from the addresses of the instances of an application.
+ * An upstream from a pool's backends, or from the addresses of the instances of an application.
  */
 #include "balancer/balancer_private.h"
 
@@ -9,7 +8,6 @@
 #include <stdio.h>
 
 enum {
-    HOST_SIZE = 256,
     NAME_SIZE = 128,
     CONNECT_MS = 3000,
     IDLE_MS = 15000,
@@ -22,62 +20,6 @@ enum {
      * kill all. */
     REPEATS = 2,
 };
-
-static enum err bad_url(struct text url, struct why *why, const char *reason)
-{
-    return fail(why, ERR_SYNTAX,
-                "upstream '%.*s': %s; allowed: http://host:port or http://unix:/path", FMT(url),
-                reason);
-}
-
-/* Splits "host:port", "[ip]:port" or "host". */
-static enum err split_port(struct text url, struct text rest, struct text *host_out,
-                           uint16_t *port_out, struct why *why)
-{
-    uint64_t port = 80;
-    size_t colon = rest.len;
-    while (colon > 0 && rest.data[colon - 1] != ':' && rest.data[colon - 1] != ']')
-        colon--;
-    bool has_port = colon > 0 && rest.data[colon - 1] == ':';
-    if (has_port && (!text_to_uint(text_skip(rest, colon), 65535, &port) || port == 0))
-        return bad_url(url, why, "the port is not a number from 1 to 65535");
-    *host_out = has_port ? text_part(rest, 0, colon - 1) : rest;
-    *port_out = (uint16_t)port;
-    return OK;
-}
-
-/* Where the URL points to, as the only backend of a pool. */
-static enum err read_url(struct balancer_backend *out, struct text url, struct why *why)
-{
-    struct text rest = text_skip(url, 7);
-    uint16_t port = 80;
-    if (text_starts_with(url, T("https://")))
-        return bad_url(url, why, "https:// is not supported");
-    if (!text_starts_with(url, T("http://")))
-        return bad_url(url, why, "it does not begin with http://");
-    if (text_starts_with(rest, T("unix:"))) {
-        if (address_from_path(text_skip(rest, 5), &out->address) != OK)
-            return bad_url(url, why, "the socket path is missing or longer than 107 bytes");
-        out->authority = T("localhost");
-        return OK;
-    }
-    if (text_ends_with(rest, T("/")))
-        rest.len--;
-    if (text_find(rest, '/') >= 0 || text_find(rest, '?') >= 0 || text_find(rest, '@') >= 0)
-        return bad_url(url, why, "it has more than a host and a port");
-    enum err err = split_port(url, rest, &out->host, &port, why);
-    if (err != OK)
-        return err;
-    if (out->host.len == 0 || out->host.len >= HOST_SIZE)
-        return bad_url(url, why, "the host is missing or too long");
-    if (address_parse_ip(out->host, port, &out->address) != OK)
-        out->address.len = 0;
-    out->port = port;
-    out->authority = rest;
-    return OK;
-}
-
-/* ---- making ---- */
 
 static void on_down(struct pool *pool, struct target *target)
 {
@@ -117,28 +59,6 @@ struct http_handler *balancer_pool_new(struct loop *loop, const struct balancer_
     char name[NAME_SIZE];
     snprintf(name, sizeof(name), "pool %.*s", FMT(pool->name));
     return &make(loop, pool, name)->handler;
-}
-
-enum err balancer_upstream_new(struct loop *loop, struct metrics *metrics, struct text url,
-                               struct http_handler **handler_out, struct why *why)
-{
-    struct balancer_backend backend = { .weight = 1 };
-    enum err err = read_url(&backend, url, why);
-    if (err != OK)
-        return err;
-    size_t size = url.len + sizeof("upstream ");
-    AUTO(memory_drop) char *name = memory_new(size);
-    snprintf(name, size, "upstream %.*s", FMT(url));
-    backend.name = text_of(name);
-    struct balancer_pool pool = { .name = text_of(name),
-                                  .policy = BALANCER_POLICY,
-                                  .backends = &backend,
-                                  .count = 1,
-                                  .metrics = metrics };
-    pool.policy.connections = UINT32_MAX;
-    pool.policy.try_ms = pool.policy.total_ms;
-    *handler_out = &make(loop, &pool, name)->handler;
-    return OK;
 }
 
 struct http_handler *balancer_group_new(struct loop *loop, const struct balancer_group *group)

@@ -126,15 +126,16 @@ bool resolve_read_answer(struct text packet, struct text query, uint16_t port,
     struct text question = text_part(query, question_at, asked.at + 2 - question_at);
     if (reader.bad || asked.bad || its_id != id || (flags & FLAG_ANSWER) == 0)
         return false;
-    answer->ttl_s = TTL_MOST_S;
     unsigned rcode = flags & RCODE_MASK;
     if (questions == 0 && rcode != 0 && rcode != RCODE_NO_NAME) {
         answer->err = ERR_SYSTEM; /* some say no more when they refuse */
+        answer->ttl_s = TTL_MOST_S;
         return true;
     }
     /* some servers change the case of the name; type and class have none */
     if (questions != 1 || !text_equal_fold(reader_take(&reader, question.len), question))
         return false;
+    answer->ttl_s = TTL_MOST_S;
     for (unsigned i = 0; i < records && !reader.bad; i++)
         read_record(&reader, type, port, answer);
     /* a truncated answer has some of the addresses: enough to go on */
