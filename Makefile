@@ -14,7 +14,7 @@ LTO     := $(if $(findstring clang,$(CC)),false,true)
 BENCHES := $(addprefix bench-,static wsgi flask asgi php guestbook)
 
 .DEFAULT_GOAL := all
-.PHONY: all run test check check-quick fuzz bench $(BENCHES) bench-memory bench-reload soak install clean help
+.PHONY: all run test check check-quick fuzz bench $(BENCHES) bench-sql bench-memory bench-reload soak install clean help
 
 all: $(BUILD)/build.ninja        ## build the program for use: build/trilith
 	@ninja -C $(BUILD) --quiet
@@ -53,6 +53,11 @@ $(BENCHES): bench-%:
 	@tools/setup bench
 	@$(MAKE) --no-print-directory all
 	@TRILITH=$(BUILD)/trilith bench/run.py $*
+
+bench-sql:                       ## the SQL proxy beside HAProxy's TCP mode, writes bench/SQL.md
+	@tools/setup bench
+	@$(MAKE) --no-print-directory all
+	@TRILITH=$(BUILD)/trilith bench/sql.py --write
 
 bench-memory:                    ## memory of four Django workers beside gunicorn's
 	@tools/setup bench

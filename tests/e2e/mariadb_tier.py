@@ -63,7 +63,7 @@ def free_port():
 class Server:
     """One mariadbd; `stop` ends it."""
 
-    def __init__(self, folder, number, is_logged):
+    def __init__(self, folder, number, is_logged, settings):
         self.folder = folder / f"db{number}"
         self.socket = self.folder / "s.sock"
         self.port = free_port()
@@ -74,7 +74,7 @@ class Server:
             os.chown(self.folder, account.pw_uid, account.pw_gid)
             as_user = "user=mysql\n"
         (self.folder / "my.cnf").write_text(
-            SETTINGS + (LOGGED if is_logged else "") + as_user +
+            SETTINGS + (LOGGED if is_logged else "") + settings + as_user +
             f"datadir={self.folder}/data\nsocket={self.socket}\nport={self.port}\n"
             f"server_id={number}\npid-file={self.folder}/pid\nlog-error={self.folder}/error.log\n"
             "secure-file-priv=\n")
@@ -109,19 +109,20 @@ class Server:
 class Tier:
     """A primary and its replica, or one server alone without a binary log; a context."""
 
-    def __init__(self, folder, has_replica=True):
+    def __init__(self, folder, has_replica=True, settings=""):
         self.folder = pathlib.Path(folder)
         self.servers = []
         self.replica = None
         self.has_replica = has_replica
+        self.settings = settings
 
     def __enter__(self):
         self.folder.mkdir(mode=0o755)
         try:
-            self.primary = Server(self.folder, 1, self.has_replica)
+            self.primary = Server(self.folder, 1, self.has_replica, self.settings)
             self.servers.append(self.primary)
             if self.has_replica:
-                self.replica = Server(self.folder, 2, True)
+                self.replica = Server(self.folder, 2, True, self.settings)
                 self.servers.append(self.replica)
             self.prepare()
         except BaseException:
