@@ -233,6 +233,45 @@ static int run_edge(struct process *self)
 
 static const struct role edge_role = WEB_ROLE(run_edge);
 
+/* ---- trilith explain ---- */
+
+/* Says whom of the pool the request would be given to; NULL: to none of the site file's. */
+static const struct site_backend *explain_pool(const struct cli_question *question,
+                                               const struct site_pool *from, struct buffer *out)
+{
+    struct process process = { .health = question->health };
+    struct generation generation = { .site = (struct site *)question->site };
+    struct web_setup setup = { .process = &process, .generation = &generation };
+    struct balancer_pool pool;
+    fill_pool(&setup, from, NULL, &pool);
+    ssize_t index = balancer_explain(&pool, question->request, out);
+    memory_free((void *)pool.backends);
+    return index >= 0 ? &from->backends[index] : NULL;
+}
+
+/* From server to server, as the request would go. */
+static void explain(const struct cli_question *question, struct buffer *out)
+{
+    const struct site *site = question->site;
+    const struct site_server *server = question->server;
+    if (site_balances(site, server)) {
+        buffer_print(out, "%.*s, balancer\n", FMT(server->name));
+        const struct site_backend *backend = explain_pool(question, &site->balancer.pool, out);
+        if (backend == NULL || backend->server == NULL)
+            return;
+        server = backend->server;
+    }
+    buffer_print(out, "%.*s, web\n", FMT(server->name));
+    const struct site_route *route = web_explain(site, question->request, out);
+    const struct site_app *app = route != NULL ? site_app_find(site, route->app) : NULL;
+    if (route != NULL && route->action == ACTION_UPSTREAM)
+        explain_pool(question, route->pool, out);
+    else if (app != NULL && !site_is_on(site, &app->on, server))
+        explain_pool(question, &app->pool, out);
+    else if (app != NULL && app->pool.backend_count > 1)
+        buffer_print(out, "  app       here while it works, else on another server\n");
+}
+
 int main(int argc, char **argv)
 {
     static const struct role *const roles[] = {
@@ -248,5 +287,5 @@ int main(int argc, char **argv)
           database_usage, database_command },
         { .name = NULL },
     };
-    return cli_main(argc, argv, roles, tools);
+    return cli_main(argc, argv, roles, tools, explain);
 }

@@ -20,6 +20,7 @@ _trilith_options() {
         run) echo --server --background --state --quiet --json ;;
         status) echo --state --json ;;
         top) echo --state --json ;;
+        explain) echo --method --header --from --site --server --state ;;
         backend) echo --site --state --quiet --json ;;
         reload) echo --state --quiet --json ;;
         stop) echo --state --quiet ;;
@@ -36,7 +37,7 @@ _trilith_options() {
 
 _trilith() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command= state= i
-    local commands="check init up run status top backend reload stop logs serve app proxy lab schema help version"
+    local commands="check init up run status top explain backend reload stop logs serve app proxy lab schema help version"
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         [ "${COMP_WORDS[i]}" = --state ] && state=${COMP_WORDS[i + 1]}

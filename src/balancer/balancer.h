@@ -105,6 +105,12 @@ struct balancer_pool {
  * until balancer_upstream_free. */
 struct http_handler *balancer_pool_new(struct loop *loop, const struct balancer_pool *pool);
 
+/* Says in words which backend the request would be given, why, and the head it would be sent, from
+ * what is on the health board now; connects to nobody. Its index in settings->backends; -1: none of
+ * these (one that was added at run time, or none at all: 503). */
+ssize_t balancer_explain(const struct balancer_pool *settings, const struct http_request *request,
+                         struct buffer *out);
+
 /* ---- instances of an application ---- */
 
 /* Instances of one application that share its requests: each goes to the one with the fewest. One

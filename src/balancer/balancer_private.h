@@ -184,6 +184,10 @@ void balancer_answer_receive(struct call *call);
 
 /* ---- key.c ---- */
 
+/* What the policy chooses by, into the choice; the target named by the sticky cookie, 0: none. */
+uint64_t balancer_key_of(const struct balancer_policy *policy, const struct http_request *request,
+                         struct choice *choice);
+
 /* Fills what the pool's policy chooses by: key and sticky cookie. */
 void balancer_read_key(struct call *call);
 /* The answer tells the client its target, when the pool is sticky and it does not know. */

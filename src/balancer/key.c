@@ -61,19 +61,24 @@ static uint64_t key_of(const struct balancer_policy *policy, const struct http_r
     return value.len > 0 ? hash_of(value) : client_hash(&request->client);
 }
 
+uint64_t balancer_key_of(const struct balancer_policy *policy, const struct http_request *request,
+                         struct choice *choice)
+{
+    uint64_t sticky_id = 0;
+    if (policy->algorithm == BALANCER_IP_HASH)
+        choice->key = client_hash(&request->client);
+    else if (policy->algorithm == BALANCER_CONSISTENT_HASH)
+        choice->key = key_of(policy, request);
+    if (policy->sticky.len == 0)
+        return 0;
+    struct text id = cookie_value(&request->headers, policy->sticky);
+    return id.len == ID_DIGITS && text_hex_to_uint(id, UINT64_MAX, &sticky_id) ? sticky_id : 0;
+}
+
 void balancer_read_key(struct call *call)
 {
-    const struct balancer_policy *policy = &call->upstream->pool.policy;
-    const struct http_request *request = http_exchange_request(call->exchange);
-    if (policy->algorithm == BALANCER_IP_HASH)
-        call->choice.key = client_hash(&request->client);
-    else if (policy->algorithm == BALANCER_CONSISTENT_HASH)
-        call->choice.key = key_of(policy, request);
-    if (policy->sticky.len == 0)
-        return;
-    struct text id = cookie_value(&request->headers, policy->sticky);
-    if (id.len != ID_DIGITS || !text_hex_to_uint(id, UINT64_MAX, &call->sticky_id))
-        call->sticky_id = 0;
+    call->sticky_id = balancer_key_of(&call->upstream->pool.policy,
+                                      http_exchange_request(call->exchange), &call->choice);
 }
 
 void balancer_write_sticky(const struct call *call)

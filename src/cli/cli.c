@@ -61,10 +61,11 @@ static int refuse_command(const struct cli_tool *tools, struct text name)
     return CLI_USAGE;
 }
 
-int cli_main(int argc, char **argv, const struct role *const roles[], const struct cli_tool *tools)
+int cli_main(int argc, char **argv, const struct role *const roles[], const struct cli_tool *tools,
+             cli_explain *explain)
 {
     struct buffer help AUTO(buffer_done) = buffer_of(65536);
-    struct invocation invocation = { .roles = roles, .tools = tools };
+    struct invocation invocation = { .roles = roles, .tools = tools, .explain = explain };
     struct why why;
     if (argc < 2) {
         help_write(&help, tools);

@@ -25,14 +25,21 @@ enum option_id {
     OPTION_MARKDOWN,
     OPTION_KEY,
     OPTION_SITE,
+    OPTION_METHOD,
+    OPTION_HEADER,
+    OPTION_FROM,
 };
 
 #define BIT(option) (1u << (option))
 
+enum { OPTION_HEADERS = 32 };
+
 /* Values of the options; the defaults are in command.c. */
 struct options {
     bool help, json, quiet, background, follow, access, markdown;
-    const char *state, *server, *listen, *root, *to, *key, *site;
+    const char *state, *server, *listen, *root, *to, *key, *site, *method, *from;
+    const char *headers[OPTION_HEADERS];
+    size_t header_count;
     int64_t lines, workers;
 };
 
@@ -40,7 +47,7 @@ struct option {
     const char *name;  /* "--state" */
     char letter;       /* 'd' for -d; 0: none */
     const char *value; /* "DIR"; NULL: a flag */
-    enum { OPTION_FLAG, OPTION_TEXT, OPTION_NUMBER } kind;
+    enum { OPTION_FLAG, OPTION_TEXT, OPTION_NUMBER, OPTION_HEADER_LIST } kind;
     size_t offset; /* in struct options */
     const char *help;
 };
@@ -57,6 +64,7 @@ struct invocation {
     struct options options;
     const struct role *const *roles;
     const struct cli_tool *tools;
+    cli_explain *explain;
 };
 
 struct command {
@@ -88,6 +96,7 @@ bool options_parse(const struct command *command, int count, char **words,
 void help_write(struct buffer *out, const struct cli_tool *tools);          /* all commands */
 void help_write_command(struct buffer *out, const struct command *command); /* one */
 
+int command_explain(const struct invocation *invocation);
 int command_help(const struct invocation *invocation);
 int command_version(const struct invocation *invocation);
 int command_check(const struct invocation *invocation);

@@ -75,6 +75,20 @@ const struct command commands[] = {
           "Ctrl-C; else, and with --json, it measures once.\n",
       .examples = "  trilith top --json | jq .routes\n",
       .run = command_top },
+    { .name = "explain",
+      .arguments = "URL",
+      .least = 1,
+      .most = 1,
+      .options = BIT(OPTION_METHOD) | BIT(OPTION_HEADER) | BIT(OPTION_FROM) | BIT(OPTION_SITE) |
+                 BIT(OPTION_SERVER) | BIT(OPTION_STATE),
+      .summary = "Say what would become of a request",
+      .details =
+          "Prints which route answers URL (or a path), which backend would get it now and why,\n"
+          "the request as that backend would see it, and what the rules of the route add to the\n"
+          "answer. Nothing is sent. Works without the site running too, with --site FILE.\n",
+      .examples = "  trilith explain /shop/cart --from 203.0.113.9\n"
+                  "  trilith explain http://www.foobar.com/ -H 'Cookie: server=1' --method POST\n",
+      .run = command_explain },
     { .name = "backend",
       .arguments = "list|weight|drain|undrain|add|remove|reset [NAME] [WEIGHT]",
       .least = 1,

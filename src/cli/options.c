@@ -42,6 +42,12 @@ const struct option option_rows[] = {
                        "The key of another server of the site; -: standard input."),
     [OPTION_SITE] = ROW("--site", 0, "SITE", OPTION_TEXT, site,
                         "The site (a file or a name). Default: the only one that runs."),
+    [OPTION_METHOD] =
+        ROW("--method", 0, "METHOD", OPTION_TEXT, method, "Method of the request. Default: GET."),
+    [OPTION_HEADER] = ROW("--header", 'H', "'NAME: VALUE'", OPTION_HEADER_LIST, headers,
+                          "A header of the request; may be given several times."),
+    [OPTION_FROM] = ROW("--from", 0, "ADDRESS", OPTION_TEXT, from,
+                        "Who sends the request. Default: 127.0.0.1."),
 };
 const size_t option_row_count = COUNT(option_rows);
 
@@ -103,6 +109,13 @@ static bool set_option(const struct option *option, const char *value, struct op
         (void)fail(why, ERR_MISSING, "option %s has an empty value; write %s %s", option->name,
                    option->name, option->value);
         return false;
+    case OPTION_HEADER_LIST:
+        if (options->header_count == OPTION_HEADERS) {
+            (void)fail(why, ERR_LIMIT, "more than %d headers", OPTION_HEADERS);
+            return false;
+        }
+        options->headers[options->header_count++] = value;
+        return true;
     case OPTION_NUMBER:
         if (!text_to_uint(text_of(value), 1000000, &number)) {
             (void)fail(why, ERR_RANGE, "'%s' is not a number for %s", value, option->name);

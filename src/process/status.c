@@ -21,6 +21,13 @@ static json_t *json_from(struct text text)
     return json_stringn(safe, len);
 }
 
+/* A name out of the site file, which is UTF-8 but for a file's path. */
+static json_t *json_from_whole(struct text text)
+{
+    json_t *value = json_stringn(text.data, text.len);
+    return value != NULL ? value : json_null();
+}
+
 static void add_line(void *context, struct text line)
 {
     json_array_append_new(context, json_from(line));
@@ -153,6 +160,10 @@ void status_write(struct parent *parent, bool has_buckets, struct buffer *out)
     json_object_set_new(root, "site", json_string(parent->site_name));
     json_object_set_new(root, "state", json_string(state_of(parent)));
     json_object_set_new(root, "version", json_string(TRILITH_VERSION));
+    if (serving != NULL) {
+        json_object_set_new(root, "file", json_from_whole(serving->site->file));
+        json_object_set_new(root, "server", json_from_whole(serving->server->name));
+    }
     json_object_set_new(root, "generation",
                         json_integer(serving != NULL ? (json_int_t)serving->number : 0));
     json_object_set_new(root, "since", parent->is_serving ? json_string(since) : json_null());

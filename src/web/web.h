@@ -55,6 +55,11 @@ struct http_handler *web_files_handler(const struct web_setup *setup,
                                        const struct site_route *route, struct text path,
                                        struct text folder, int fd);
 
+/* Says in words which route answers the request and what its rules put on the answer. The route;
+ * NULL: 404, or 405 when another method would do. */
+const struct site_route *web_explain(const struct site *site, const struct http_request *request,
+                                     struct buffer *out);
+
 /* Main of an edge process: serves until the parent says stop or is gone; returns the exit status.
  */
 int web_run(struct process *self, const struct web_maker *makers, size_t count,
