@@ -145,12 +145,8 @@ static ssize_t ask(struct pool *pool, const struct balancer_pool *settings,
     if (picked != NULL && pool->policy.sticky.len > 0 && picked->id != sticky)
         buffer_print(out, "  adds      Set-Cookie: %.*s=%016llx\n", FMT(pool->policy.sticky),
                      (unsigned long long)picked->id);
-    ssize_t index = -1;
-    for (size_t i = 0; picked != NULL && i < settings->count; i++)
-        if (text_equal(settings->backends[i].name, text_of(picked->name)))
-            index = (ssize_t)i;
     leave_active(pool);
-    return index;
+    return picked != NULL && picked->index < settings->count ? (ssize_t)picked->index : -1;
 }
 
 ssize_t balancer_explain(const struct balancer_pool *settings, const struct http_request *request,

@@ -172,6 +172,13 @@ static void check_free(struct check *check)
     memory_free(check);
 }
 
+/* Nobody looks at it from now on, so nothing is known of it. */
+static void check_drop(struct check *check)
+{
+    health_judge(check->checks->board, check->entry, HEALTH_UNKNOWN, T(""), -1, clock_wall_ms());
+    check_free(check);
+}
+
 static struct check *check_new(struct checks *checks, struct health_entry *entry)
 {
     struct check *check = NEW(struct check);
@@ -234,7 +241,7 @@ static void sync(struct checks *checks)
     list_each (at, &checks->list) {
         struct check *check = list_entry(at, struct check, link);
         if (!check->is_wanted)
-            check_free(check);
+            check_drop(check);
     }
 }
 
@@ -319,6 +326,6 @@ void checks_free(struct checks *checks)
         return;
     loop_timer_stop(checks->loop, &checks->look);
     list_each (at, &checks->list)
-        check_free(list_entry(at, struct check, link));
+        check_drop(list_entry(at, struct check, link));
     memory_free(checks);
 }

@@ -17,7 +17,8 @@
 struct checks;
 
 struct checks *checks_new(struct loop *loop, struct health_board *board);
-void checks_free(struct checks *checks); /* accepts NULL */
+/* What was checked is unknown again. Accepts NULL. */
+void checks_free(struct checks *checks);
 
 /* From now on the pools of this site that `server` passes requests on to, and what was added to
  * them at run time. The site must stay until the next call. States go on where they were: those of

@@ -143,7 +143,8 @@ static int run(struct process *self)
         return 1;
     }
     loop_run(health->loop);
-    /* checks under way end with the process */
+    /* told to end: a reload left nothing to check. Visits under way end with the process */
+    checks_free(health->checks);
     return 0;
 }
 

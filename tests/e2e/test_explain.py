@@ -71,7 +71,7 @@ def explain(site, *words, check=0):
 
 
 def picked(text):
-    return int(re.search(r"-> 127\.0\.0\.1:(\d+): up", text).group(1))
+    return int(re.search(r"-> upstream/api/127\.0\.0\.1:(\d+): up", text).group(1))
 
 
 def test_the_backend_it_names_is_the_one(running):
@@ -148,4 +148,4 @@ def test_without_a_running_site(workshop):
     workshop.write("public/index.html", "hello")
     done = workshop.run("explain", "/api", "--site", "site.yaml", "--state", workshop.folder / "no")
     assert done.returncode == 0, done.stderr
-    assert "does not run here" in done.stdout and "-> 127.0.0.1:9: unknown" in done.stdout
+    assert "does not run here" in done.stdout and "-> upstream/api/127.0.0.1:9: unknown" in done.stdout

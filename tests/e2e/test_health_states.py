@@ -145,6 +145,14 @@ def test_states_survive_a_reload_and_the_death_of_the_process(workshop, backends
     unchanged("after its first checks")
     two.start()
     becomes(site, two.name, "up", "HTTP 200")
+    # who is not looked at any more is unknown
+    path = workshop.folder / "site.yaml"
+    path.write_text("\n".join(line for line in path.read_text().splitlines()
+                              if "check:" not in line))
+    site.reload()
+    harness.wait_for(lambda: not site.find("health"), 20, "the end of the process")
+    for backend in (one, two):
+        becomes(site, backend.name, "unknown")
 
 
 def test_many_that_hang_delay_nobody(workshop, backends):
