@@ -175,11 +175,26 @@ static enum err detach(const struct steer *steer, struct why *why)
     return err == OK ? client_run(steer->client, why, "RESET SLAVE ALL") : err;
 }
 
+/* From now on a changed site file moves no primary: that is what a switchover is for. */
+static enum err record(const struct steer *steer, struct why *why)
+{
+    struct buffer sql AUTO(buffer_done) = buffer_of(STATEMENT_LIMIT);
+    buffer_append(&sql, T("INSERT IGNORE INTO trilith.tier (id, epoch, server) VALUES (1, 1, "));
+    quote_string(&sql, steer->wish->self->name);
+    buffer_append_byte(&sql, ')');
+    buffer_append_byte(&sql, 0);
+    if (sql.failed)
+        return fail(why, ERR_LIMIT, "the statement is too long");
+    return client_query(steer->client, sql.data, NULL, NULL, why);
+}
+
 enum err facts_do(const struct steer *steer, enum member_step step, struct why *why)
 {
     switch (step) {
     case MEMBER_DETACH:
         return detach(steer, why);
+    case MEMBER_RECORD:
+        return record(steer, why);
     case MEMBER_SEMI_SYNC:
         return set_semi_sync(steer, why);
     case MEMBER_OPEN:

@@ -21,7 +21,8 @@ struct steer {
     const char *replication_password;
 };
 
-/* Does DETACH, SEMI_SYNC, OPEN, CLOSE, ADOPT or ATTACH. ERR_BUSY: a switchover has the server. */
+/* Does DETACH, RECORD, SEMI_SYNC, OPEN, CLOSE, ADOPT or ATTACH. ERR_BUSY: a switchover has the
+ * server. */
 MUST_CHECK enum err facts_do(const struct steer *steer, enum member_step step, struct why *why);
 
 /* Writes the heartbeat, as the account of that name; refused where writing is off. */

@@ -15,6 +15,7 @@ enum {
     REMOTE_TIMEOUT_S = 1,
     STEPS_LIMIT = 10,  /* in one look */
     FAILURES_DOWN = 3, /* in a row, until it counts as down */
+    ALERT_MS = 1000,   /* a restart takes less */
     DOWN_MS = 3000,    /* without an answer */
     READY_PATIENCE_MS = 20000,
     ATTACH_PAUSE_MS = 5000,
@@ -92,6 +93,8 @@ static void make_wish(struct watch *watch, struct member_wish *wish)
                               .is_semi_sync = site->database.replication == REPLICATION_SEMI_SYNC &&
                                               site_on_count(site, &site->database.on) > 1,
                               .is_attached = watch->is_attached,
+                              .is_recorded = watch->learned.epoch > 0,
+                              .is_rebuilt = true,
                               .port = database_port(site) };
     address_format_ip(&wish->primary->address, wish->host);
 }
@@ -157,7 +160,7 @@ static bool act(struct watch *watch, const struct member_wish *wish, enum member
     if (step == MEMBER_ATTACH && watch->attach_ms > 0 &&
         now_ms < watch->attach_ms + ATTACH_PAUSE_MS && watch->is_attached)
         return false;
-    if (step == MEMBER_OPEN && !nobody_objects(watch))
+    if ((step == MEMBER_OPEN || step == MEMBER_RECORD) && !nobody_objects(watch))
         return look_primary(watch) != watch->target;
     enum err err = facts_do(&steer, step, why);
     done(watch, step, err, why);
@@ -223,6 +226,8 @@ static enum err steer(struct watch *watch, struct why *why)
         else if (step == MEMBER_REST &&
                  (!watch->facts.is_configured || watch->facts.io == THREAD_RUNS))
             watch->trouble.text[0] = '\0';
+        if (step == MEMBER_SEED)
+            seed_begin(&watch->seed, watch->live->state);
         if (step == MEMBER_REST || step == MEMBER_STUCK || step == MEMBER_SEED)
             return OK;
         if (step == MEMBER_COUNT || step == MEMBER_ASK) {
@@ -305,6 +310,9 @@ static void judge_good(struct watch *watch, int64_t latency_us)
                           is_primary ? 0 : facts->lag_ms, text_of(gtid));
     if (trouble[0] != '\0')
         say(watch, "%s: %s", is_primary ? "primary" : "replica", trouble);
+    else if (is_primary && watch->target != database_first_primary(watch->live->site))
+        say(watch, "primary (by a switchover; the site file says %.*s)",
+            FMT(database_first_primary(watch->live->site)->name));
     else if (is_primary)
         say(watch, "primary");
     else
@@ -323,7 +331,9 @@ static void judge_bad(struct watch *watch, const struct why *why)
     health_judge(watch->self->health, watch->entry, HEALTH_DOWN, text_of(why->text), -1,
                  clock_wall_ms());
     say(watch, "does not answer: %s", why->text);
-    if (watch->is_down || (!watch->is_up && now_ms < watch->started_ms + READY_PATIENCE_MS))
+    bool is_short = watch->is_up && now_ms < watch->good_ms + ALERT_MS;
+    if (watch->is_down || is_short ||
+        (!watch->is_up && now_ms < watch->started_ms + READY_PATIENCE_MS))
         return;
     watch->is_down = true;
     if (look_primary(watch) == watch->target)
@@ -368,5 +378,7 @@ void look(struct watch *watch)
         judge_bad(watch, &why);
     if (err == OK && watch->is_local)
         beat(watch);
+    if (seed_follow(&watch->seed, &watch->trouble))
+        say(watch, "replica: %s", watch->trouble.text);
     tell_ready(watch);
 }

@@ -71,6 +71,8 @@ static enum member_step next_of_primary(const struct member_wish *wish,
 {
     if (facts->is_configured)
         return MEMBER_DETACH;
+    if (facts->record.epoch == 0 && !wish->is_recorded)
+        return MEMBER_RECORD;
     if (facts->is_semi_primary != wish->is_semi_sync)
         return MEMBER_SEMI_SYNC;
     if (facts->is_locked)
@@ -164,10 +166,10 @@ enum member_step member_next(const struct member_wish *wish, const struct member
 const char *member_step_name(enum member_step step)
 {
     static const char *const names[] = {
-        [MEMBER_REST] = "rest", [MEMBER_DETACH] = "detach", [MEMBER_SEMI_SYNC] = "semi-sync",
-        [MEMBER_OPEN] = "open", [MEMBER_CLOSE] = "close",   [MEMBER_COUNT] = "count",
-        [MEMBER_ASK] = "ask",   [MEMBER_ADOPT] = "adopt",   [MEMBER_ATTACH] = "attach",
-        [MEMBER_SEED] = "seed", [MEMBER_STUCK] = "stuck",
+        [MEMBER_REST] = "rest",           [MEMBER_DETACH] = "detach", [MEMBER_RECORD] = "record",
+        [MEMBER_SEMI_SYNC] = "semi-sync", [MEMBER_OPEN] = "open",     [MEMBER_CLOSE] = "close",
+        [MEMBER_COUNT] = "count",         [MEMBER_ASK] = "ask",       [MEMBER_ADOPT] = "adopt",
+        [MEMBER_ATTACH] = "attach",       [MEMBER_SEED] = "seed",     [MEMBER_STUCK] = "stuck",
     };
     return names[step];
 }

@@ -10,7 +10,7 @@
  * (a switchover is the last transaction that the old primary writes); without one it is the server
  * that the site file says.
  *
- *   primary:  DETACH (it was a replica) ──► SEMI_SYNC ──► OPEN (read_only off) ──► BEAT ...
+ *   primary:  DETACH (it was a replica) ──► RECORD ──► SEMI_SYNC ──► OPEN (read_only off) ──► REST
  *   replica:  CLOSE (read_only on) ──► SEMI_SYNC ──► ADOPT (it was the primary) ──► ATTACH ──► REST
  *                                                       └► SEED (empty, and too late to begin with
  *                                                          the first transaction), STUCK: a person
@@ -52,6 +52,7 @@ struct member_wish {
     const struct site_server *self, *primary; /* primary: by the highest record, else the file's */
     bool is_semi_sync;
     bool is_attached;            /* CHANGE MASTER was done since this process met this server */
+    bool is_recorded;            /* another server's record names it already */
     bool is_rebuilt;             /* a rebuild can be asked for */
     char host[MEMBER_TEXT_SIZE]; /* of the primary */
     int64_t port;
@@ -60,6 +61,7 @@ struct member_wish {
 enum member_step {
     MEMBER_REST,      /* nothing to do */
     MEMBER_DETACH,    /* stop replication and forget its settings */
+    MEMBER_RECORD,    /* note itself as the first primary, as the site file says */
     MEMBER_SEMI_SYNC, /* switch semi-sync as the role and the file want it */
     MEMBER_OPEN,      /* let it be written */
     MEMBER_CLOSE,     /* the opposite */

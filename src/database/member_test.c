@@ -28,7 +28,7 @@ static struct gtid_list list_of(const char *text)
 struct situation {
     const char *name;
     bool is_primary; /* the file or the record says so */
-    bool is_open, is_locked, is_semi_wanted, is_semi_primary, is_semi_replica;
+    bool is_recorded, is_open, is_locked, is_semi_wanted, is_semi_primary, is_semi_replica;
     bool is_configured, is_elsewhere, is_attached, is_rebuilt;
     enum member_threads io, sql;
     unsigned io_error, sql_error;
@@ -42,12 +42,15 @@ struct situation {
 
 static const struct situation situations[] = {
     /* a primary */
-    { "closed after its start", true, .want = MEMBER_OPEN },
-    { "open", true, .is_open = true, .want = MEMBER_REST },
-    { "during a switchover", true, .is_locked = true, .want = MEMBER_REST },
-    { "was a replica", true, .is_configured = true, .io = THREAD_RUNS, .want = MEMBER_DETACH },
-    { "wants semi-sync first", true, .is_semi_wanted = true, .want = MEMBER_SEMI_SYNC },
-    { "semi-sync, no replica", true, .is_open = true, .is_semi_wanted = true,
+    { "the very first start", true, .want = MEMBER_RECORD },
+    { "closed after its start", true, .is_recorded = true, .want = MEMBER_OPEN },
+    { "open", true, .is_recorded = true, .is_open = true, .want = MEMBER_REST },
+    { "during a switchover", true, .is_recorded = true, .is_locked = true, .want = MEMBER_REST },
+    { "was a replica", true, .is_recorded = true, .is_configured = true, .io = THREAD_RUNS,
+      .want = MEMBER_DETACH },
+    { "wants semi-sync first", true, .is_recorded = true, .is_semi_wanted = true,
+      .want = MEMBER_SEMI_SYNC },
+    { "semi-sync, no replica", true, .is_recorded = true, .is_open = true, .is_semi_wanted = true,
       .is_semi_primary = true, .want = MEMBER_REST, .reason = "writes wait" },
     /* a replica that runs */
     { "all is well", .is_configured = true, .is_attached = true, .io = THREAD_RUNS,
@@ -113,7 +116,8 @@ static struct member_facts facts_of(const struct situation *s)
                                   .sql = s->sql,
                                   .io_error = s->io_error,
                                   .sql_error = s->sql_error,
-                                  .tables = s->tables };
+                                  .tables = s->tables,
+                                  .record.epoch = s->is_recorded ? 1 : 0 };
     facts.slave_pos = list_of(s->slave != NULL ? s->slave : "");
     facts.binlog_pos = list_of(s->binlog != NULL ? s->binlog : "");
     facts.binlog_state = list_of(s->state != NULL ? s->state : "");

@@ -26,6 +26,19 @@ static void database_title(const struct generation *generation, size_t index, ch
     snprintf(out, size, "database");
 }
 
+/* Accounts for servers are made when mariadbd starts. */
+static bool has_new_address(const struct site *now, const struct site *next)
+{
+    for (size_t i = 0; i < next->server_count; i++) {
+        bool is_known = false;
+        for (size_t k = 0; k < now->server_count && !is_known; k++)
+            is_known = address_equal(&next->servers[i].address, &now->servers[k].address);
+        if (!is_known)
+            return true;
+    }
+    return false;
+}
+
 static enum err compare(const struct generation *now, const struct generation *next,
                         struct why *why)
 {
@@ -46,6 +59,14 @@ static enum err compare(const struct generation *now, const struct generation *n
         if (numbers[i].now != numbers[i].next)
             return fail(why, ERR_STATE, "database.%s changed: stop the site and start it again",
                         numbers[i].name);
+    if (database_is_tier(now->site) != database_is_tier(next->site))
+        return fail(why, ERR_STATE,
+                    "the database's site got its first or lost its last other "
+                    "server: stop the site and start it again");
+    if (database_is_tier(next->site) && has_new_address(now->site, next->site))
+        return fail(why, ERR_STATE,
+                    "a server was added whose address the database does not let in yet: stop the "
+                    "site and start it again, replicas first");
     if (b->port > 0 && !text_equal(now->site->listen.address, next->site->listen.address))
         return fail(why, ERR_STATE,
                     "the database's address changed: stop the site and start it again");

@@ -212,6 +212,7 @@ static int run(struct process *self)
     loop_timer_start(watch->loop, &watch->timer, 0);
     loop_run(watch->loop);
     look_reset(watch);
+    seed_close(&watch->seed);
     return 0;
 }
 

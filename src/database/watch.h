@@ -9,6 +9,7 @@
 #include "core/loop.h"
 #include "database/facts.h"
 #include "database/secrets.h"
+#include "database/seed.h"
 
 enum {
     LOOK_LOCAL_MS = 100, /* the own server: it also steers it */
@@ -33,6 +34,7 @@ struct watch {
     struct client *client; /* to the target */
     struct client *beat;   /* to the own server, for the heartbeat */
     struct member_facts facts;
+    struct seed seed;             /* of the own server */
     struct member_record learned; /* of another server, not yet in the own data */
     struct why trouble;           /* of replication; empty: none */
     struct why errant;            /* transactions that only this server has */

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import subprocess
 import textwrap
 import time
@@ -61,11 +62,16 @@ class Tier(Lab):
         shop.write("www/index.html", "a page\n")
         shop.write("writer.py", textwrap.dedent(WRITER))
 
-    def write_site(self, **changes):
+    def write_site(self, replication="async"):
         text = SITE.replace("NAME", self.name)
-        for name, value in changes.items():
-            text = text.replace(f"{name}: async", f"{name}: {value}")
-        self.shop.write("site.yaml", text)
+        self.shop.write("site.yaml", text.replace("replication: async",
+                                                  f"replication: {replication}"))
+
+    def replicate(self, how):
+        """Changes the site file of both while they run."""
+        self.write_site(how)
+        for machine in ("web-01", "web-02"):
+            self.run(machine, str(harness.PROGRAM), "reload", self.name, "--state", INSIDE)
 
     @property
     def socket(self):
@@ -238,7 +244,8 @@ def test_what_is_written_under_faults_is_the_same_everywhere(tier):
 def test_a_dead_primary_is_an_alert_and_reads_go_on(tier):
     tier.power_off("web-01")
     harness.wait_for(lambda: tier.databases("web-02")["web-01"]["state"] == "down", 10, "the alert")
-    assert "the primary database does not answer" in tier.log("web-02")
+    harness.wait_for(lambda: "the primary database does not answer" in tier.log("web-02"), 10,
+                     "the alert in the log")
     harness.wait_for(lambda: "cannot reach the primary web-01" in tier.notes("web-02")["web-02"],
                      10, "the replica's note")
     assert int(tier.sql("web-02", "SELECT COUNT(*) FROM shop.entries")) > 0
@@ -251,9 +258,7 @@ def test_a_dead_primary_is_an_alert_and_reads_go_on(tier):
 
 
 def test_semi_sync_acknowledges_only_what_two_have(tier):
-    tier.write_site(replication="semi-sync")
-    for machine in ("web-01", "web-02"):
-        tier.run(machine, str(harness.PROGRAM), "reload", tier.name, "--state", INSIDE)
+    tier.replicate("semi-sync")
     harness.wait_for(lambda: tier.sql("web-01", "SHOW STATUS LIKE 'Rpl_semi_sync_master_clients'")
                      .endswith("\t1"), 10, "an acknowledging replica")
     tier.sql("web-01", "INSERT INTO shop.entries VALUES (-2, 'two have it')")
@@ -267,6 +272,9 @@ def test_semi_sync_acknowledges_only_what_two_have(tier):
     assert late.wait(30) == 0
     tier.wait_equal()
     assert tier.sql("web-02", "SELECT COUNT(*) FROM shop.entries WHERE id IN (-2, -3)") == "2"
+    tier.replicate("async")
+    harness.wait_for(lambda: tier.sql("web-01", "SELECT @@rpl_semi_sync_master_enabled") == "0",
+                     10, "async")
 
 
 def test_what_only_a_person_can_mend_is_named(tier):
@@ -280,3 +288,22 @@ def test_what_only_a_person_can_mend_is_named(tier):
     note = harness.wait_for(lambda: "not on the primary" in (text := tier.notes("web-02")["web-02"])
                             and text, 15, "the errant transaction in status")
     assert remedy in note and tier.position("web-02") in note
+
+
+def test_an_empty_replica_is_filled_when_the_log_does_not_reach_back(tier):
+    tier.power_off("web-02")
+    data = tier.shop.folder / "state/lab" / tier.name / "web-02/state" / tier.name / "database/data"
+    shutil.rmtree(data)
+    tier.sql("web-01", "FLUSH BINARY LOGS")
+    first, *_, last = [line.split("\t")[0] for line in
+                       tier.sql("web-01", "SHOW BINARY LOGS").split("\n")]
+
+    def is_purged():  # not while the connection of the dead replica still reads it
+        tier.sql("web-01", f"PURGE BINARY LOGS TO '{last}'")
+        return first not in tier.sql("web-01", "SHOW BINARY LOGS")
+    harness.wait_for(is_purged, 20, "the end of the first log")
+    tier.power_on("web-02")
+    harness.wait_for(lambda: "this database is filled" in tier.log("web-02"), 60, "the copy")
+    harness.wait_for(lambda: tier.notes("web-02")["web-02"] == "replica of web-01", 30, "peace")
+    tier.wait_equal()
+    tier.same_checksums()
