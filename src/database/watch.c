@@ -54,6 +54,15 @@ static void watch_title(const struct generation *generation, size_t index, char 
 
 /* ---- generations ---- */
 
+/* Where the role `database` is not, nobody else has made passwords and the address for
+ * applications. */
+static enum err prepare(struct generation *generation, struct why *why)
+{
+    const struct site *site = generation->site;
+    bool is_here = site_is_on(site, &site->database.on, generation->server);
+    return is_here ? OK : database_prepare(generation, why);
+}
+
 static enum err read_passwords(struct watch *watch, const struct generation *generation)
 {
     static const enum database_account wanted[] = { ACCOUNT_AGENT, ACCOUNT_HEARTBEAT,
@@ -224,5 +233,6 @@ const struct role replication_role = {
     .needs = "database. primary.",
     .count = watch_count,
     .title = watch_title,
+    .prepare = prepare,
     .run = run,
 };
