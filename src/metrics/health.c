@@ -20,7 +20,7 @@ enum {
     HASH_EMPTY = 0,
     HASH_BUSY = 1,
     NAME_TURNS = 10000, /* how long a name may be half written; its writer may have been killed */
-    TEXT_TURNS = 1000,  /* the same for reason and GTID: then they are shown as they are */
+    TEXT_TURNS = 1000,  /* the same for reason and GTID: then there are none */
 };
 
 struct health_board {
@@ -125,18 +125,19 @@ uint32_t health_version(const struct health_board *board)
 
 static void read_texts(const struct health_entry *entry, struct health_view *view)
 {
-    for (int i = 0; i < TEXT_TURNS; i++) {
+    bool is_whole = false;
+    for (int i = 0; i < TEXT_TURNS && !is_whole; i++) {
         uint32_t before = atomic_load_explicit(&entry->sequence, memory_order_acquire);
         memcpy(view->reason, entry->reason, sizeof(view->reason));
         memcpy(view->gtid, entry->gtid, sizeof(view->gtid));
         atomic_thread_fence(memory_order_acquire);
-        if (before % 2 == 0 &&
-            atomic_load_explicit(&entry->sequence, memory_order_relaxed) == before)
-            break;
-        sched_yield();
+        is_whole = before % 2 == 0 &&
+                   atomic_load_explicit(&entry->sequence, memory_order_relaxed) == before;
+        if (!is_whole)
+            sched_yield();
     }
-    view->reason[sizeof(view->reason) - 1] = '\0';
-    view->gtid[sizeof(view->gtid) - 1] = '\0';
+    view->reason[is_whole ? sizeof(view->reason) - 1 : 0] = '\0';
+    view->gtid[is_whole ? sizeof(view->gtid) - 1 : 0] = '\0';
 }
 
 static void add_lanes(const struct health_board *board, const struct health_entry *entry,
