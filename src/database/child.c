@@ -56,6 +56,17 @@ struct become {
 
 static void become(const struct become *it)
 {
+    char temporary[PATH_MAX];
+    char *environment[8] = { NULL };
+    size_t count = 0;
+    /* else it is /tmp: shared with a MariaDB in another pid namespace, with the same pids and so
+     * the same names of temporary tables */
+    snprintf(temporary, sizeof(temporary), "TMPDIR=%s/tmp", it->folder);
+    while (child_environment[count] != NULL && count < COUNT(environment) - 2) {
+        environment[count] = child_environment[count];
+        count++;
+    }
+    environment[count] = temporary;
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     bool is_ready = prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == it->parent &&
                     chdir(it->folder) == 0 && null >= 0 &&
@@ -63,7 +74,7 @@ static void become(const struct become *it)
                     dup2(it->out >= 0 ? it->out : null, 1) == 1 && dup2(it->errors, 2) == 2 &&
                     (it->keep < 0 || fcntl(it->keep, F_SETFD, 0) == 0);
     if (is_ready)
-        execve(it->program, (char *const *)(uintptr_t)it->arguments, child_environment);
+        execve(it->program, (char *const *)(uintptr_t)it->arguments, environment);
     dprintf(2, "cannot run %s: %s\n", it->program, strerror(errno));
     _exit(127);
 }

@@ -13,9 +13,9 @@
  * install. */
 MUST_CHECK enum err child_find(const char *name, char path_out[PATH_MAX], struct why *why);
 
-/* Runs it in a folder with a small clean environment; what it prints is appended to output (both
- * streams; what does not fit is dropped). It dies with this process. ERR_STATE, with its last words
- * in why, when it ends with another status than 0. */
+/* Runs it in a folder, with a small clean environment and TMPDIR=FOLDER/tmp; what it prints is
+ * appended to output (both streams; what does not fit is dropped). It dies with this process.
+ * ERR_STATE, with its last words in why, when it ends with another status than 0. */
 MUST_CHECK enum err child_run(const char *program, const char *const arguments[],
                               const char *folder, struct buffer *output, struct why *why);
 

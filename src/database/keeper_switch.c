@@ -31,6 +31,9 @@ enum {
     CLOSE_S = 3,     /* for running statements to end */
     WAIT_S = 5,      /* for the target to apply everything */
     CONFIRM_MS = 10000,
+    FOLLOW_MS = 10000, /* for the old primary to replicate from the new one */
+    ATTACH_MS = 5000,  /* for a replica that is just being set up */
+    ROUSE_MS = 120,    /* the agents look that often, and more often after an announcement */
     POLL_MS = 3,
 };
 
@@ -41,33 +44,63 @@ struct move {
     struct client *there;  /* the target, as the monitor */
     struct arena *scratch; /* of one question */
     bool is_closed;        /* writing was switched off here */
+    int64_t held_ms;       /* how long writes were held */
     int64_t hold_ms;       /* when the hold began (clock_now_ms), 0: none */
 };
 
 /* ---- check ---- */
+
+static bool is_replicating(struct client *client, struct arena *scratch)
+{
+    struct client_rows rows;
+    arena_reset(scratch);
+    return client_query(client, "SHOW SLAVE STATUS", scratch, &rows, NULL) == OK &&
+           text_equal(client_value(&rows, 0, "Slave_IO_Running"), T("Yes")) &&
+           text_equal(client_value(&rows, 0, "Slave_SQL_Running"), T("Yes"));
+}
+
+/* Right after another switchover it may need a moment. */
+static bool wait_replicating(struct move *move, struct client *client, int64_t limit_ms)
+{
+    int64_t end_ms = clock_now_ms() + limit_ms;
+    while (!is_replicating(client, move->scratch)) {
+        if (clock_now_ms() > end_ms)
+            return false;
+        clock_sleep_ms(POLL_MS);
+    }
+    return true;
+}
 
 static enum err check_replica(struct move *move, struct why *why)
 {
     struct client_rows rows;
     struct session *session = move->session;
     const char *name = arena_print(session->arena, "%.*s", FMT(move->target->name)).data;
+    bool is_good = wait_replicating(move, move->there, ATTACH_MS);
     enum err err = client_query(move->there, "SHOW SLAVE STATUS", session->arena, &rows, why);
     if (err != OK)
         return fail_in(why, err, "%s", name);
     if (rows.count == 0)
         return fail(why, ERR_STATE,
                     "%s does not replicate: run `trilith database rebuild %s` first", name, name);
-    if (!text_equal(client_value(&rows, 0, "Slave_IO_Running"), T("Yes")) ||
-        !text_equal(client_value(&rows, 0, "Slave_SQL_Running"), T("Yes")))
+    if (!is_good)
         return fail(why, ERR_STATE,
                     "the replication of %s stands still: %.*s%.*s; `trilith status` there says "
                     "more, `trilith database rebuild %s` fills it anew",
                     name, FMT(client_value(&rows, 0, "Last_SQL_Error")),
                     FMT(client_value(&rows, 0, "Last_IO_Error")), name);
-    err = client_query(move->there, "SELECT lag_ms FROM trilith.lag", session->arena, &rows, why);
+    int64_t lag_ms = 0, end_ms = clock_now_ms() + ATTACH_MS;
+    while (err == OK) { /* it may be catching up */
+        arena_reset(move->scratch);
+        err =
+            client_query(move->there, "SELECT lag_ms FROM trilith.lag", move->scratch, &rows, why);
+        lag_ms = err == OK ? client_number(&rows, 0, "lag_ms", 0) : 0;
+        if (lag_ms <= LAG_LIMIT_MS || clock_now_ms() > end_ms)
+            break;
+        clock_sleep_ms(POLL_MS);
+    }
     if (err != OK)
         return fail_in(why, err, "%s", name);
-    int64_t lag_ms = client_number(&rows, 0, "lag_ms", 0);
     if (lag_ms > LAG_LIMIT_MS)
         return fail(why, ERR_STATE,
                     "%s is %lld ms behind the primary (at most %d): wait until it has caught up",
@@ -149,15 +182,17 @@ static void drain(struct move *move)
 
 static enum err close_here(struct move *move, struct why *why)
 {
-    enum err err = client_run(move->here, why, "SET SESSION lock_wait_timeout = %d", CLOSE_S);
+    struct why reason = { "" };
+    enum err err = client_run(move->here, &reason, "SET SESSION lock_wait_timeout = %d", CLOSE_S);
     move->is_closed = true; /* whatever becomes of the next statement */
     if (err == OK)
-        err = client_run(move->here, why, "SET GLOBAL read_only = ON");
-    return err == OK ? OK
-                     : fail(why, err,
-                            "writing could not be stopped within %d s (%s): a statement runs for "
-                            "long, see SHOW PROCESSLIST",
-                            CLOSE_S, why->text);
+        err = client_run(move->here, &reason, "SET GLOBAL read_only = ON");
+    if (err == ERR_STATE)
+        return fail(why, err,
+                    "writing could not be stopped within %d s (%s): a statement runs for long, see "
+                    "SHOW PROCESSLIST",
+                    CLOSE_S, reason.text);
+    return err == OK ? OK : fail(why, err, "%s", reason.text);
 }
 
 static enum err wait_for_target(struct move *move, struct why *why)
@@ -256,6 +291,8 @@ static enum err move_primary(struct move *move, struct why *why)
     if (err != OK)
         return err;
     session_note(session, "checked: %.*s can take over", FMT(move->target->name));
+    announce(move, session->epoch, session->self, 1); /* rouses the agents, holds nothing */
+    clock_sleep_ms(ROUSE_MS);
     move->hold_ms = clock_now_ms();
     announce(move, session->epoch, session->self, HOLD_MS);
     session_note(session, "new statements are held");
@@ -280,9 +317,20 @@ static enum err move_primary(struct move *move, struct why *why)
     }
     /* a lost connection may have come before or behind the commit: the target tells */
     err = confirm(move, why);
-    if (err == OK)
-        announce(move, session->epoch + 1, move->target, 0);
-    return err;
+    if (err != OK)
+        return err;
+    announce(move, session->epoch + 1, move->target, 0);
+    move->held_ms = clock_now_ms() - move->hold_ms;
+    session_note(session, "%.*s takes writes", FMT(move->target->name));
+    /* it is done; that the old primary follows is only waited for */
+    enum err free = client_query(move->here, "DO RELEASE_LOCK('trilith.switchover')", move->scratch,
+                                 NULL, NULL);
+    if (free != OK || !wait_replicating(move, move->here, FOLLOW_MS))
+        session_note(session, "%.*s does not follow it yet: look at `trilith status` there",
+                     FMT(session->self->name));
+    else
+        session_note(session, "%.*s follows it", FMT(session->self->name));
+    return OK;
 }
 
 /* The primary is lost, says a person: this server takes its place. */
@@ -345,7 +393,7 @@ static enum err run(struct session *session, const struct site_server *target, b
     arena_free(move.scratch);
     if (err == OK)
         buffer_print(answer, "%.*s is the primary; writes were held for %lld ms", FMT(target->name),
-                     (long long)(clock_now_ms() - move.hold_ms));
+                     (long long)move.held_ms);
     return err;
 }
 

@@ -178,14 +178,14 @@ static void channel_ready(struct loop_watch *channel, unsigned events)
     }
 }
 
-/* While a switchover holds writes back, every millisecond until its record is seen counts. */
+/* A switchover announces itself, and every millisecond until its record is seen counts. */
 static int64_t pause_ms(const struct watch *watch)
 {
     struct primary_view view;
-    if (!watch->is_local)
-        return LOOK_REMOTE_MS;
     primary_board_read(watch->board, &view);
-    return view.hold_until_ms > clock_now_ms() ? LOOK_HOLD_MS : LOOK_LOCAL_MS;
+    if (view.changed_ms > 0 && clock_now_ms() - view.changed_ms < ROUSED_MS)
+        return LOOK_ROUSED_MS;
+    return watch->is_local ? LOOK_LOCAL_MS : LOOK_REMOTE_MS;
 }
 
 static void on_timer(struct loop_timer *timer)

@@ -14,7 +14,8 @@
 enum {
     LOOK_LOCAL_MS = 100, /* the own server: it also steers it */
     LOOK_REMOTE_MS = 200,
-    LOOK_HOLD_MS = 5, /* the own server, during a switchover */
+    LOOK_ROUSED_MS = 5, /* during a switchover: its pause is counted in these */
+    ROUSED_MS = 5000,   /* so long after an announcement */
 };
 
 struct watch {
