@@ -275,8 +275,10 @@ static void explain(const struct cli_question *question, struct buffer *out)
 int main(int argc, char **argv)
 {
     static const struct role *const roles[] = {
-        &peer_role, &database_role,       &keeper_role, &replication_role, &app_role, &command_role,
-        &php_role,  &health_process_role, &edge_role,   &dns_role,         NULL
+        &peer_role,        &database_role, &keeper_role,
+        &replication_role, &sql_role,      &app_role,
+        &command_role,     &php_role,      &health_process_role,
+        &edge_role,        &dns_role,      NULL
     };
     static const struct cli_tool tools[] = {
         { "lab", "up|down|...", "Run the whole topology of a site on this machine", lab_usage,

@@ -8,6 +8,7 @@
 #include "core/sys.h"
 #include "database/child.h"
 #include "database/config.h"
+#include "database/sql.h"
 #include "process/site_key.h"
 
 #include <string.h>
@@ -104,19 +105,28 @@ static bool is_written(const char *path, struct text wanted)
     return is_same;
 }
 
-/* The local server's socket; of a tier, the primary's. */
-static void make_url(const struct generation *generation, const struct database_place *place,
-                     const char *password, struct buffer *out)
+/* The local server's socket; of a tier, the SQL proxy's when it runs here, else the primary's. */
+static enum err make_url(const struct generation *generation, const struct database_place *place,
+                         const char *password, struct buffer *out, struct why *why)
 {
     const struct site *site = generation->site;
     const struct site_server *primary = database_first_primary(site);
+    struct address address;
+    if (sql_is_wanted(generation)) {
+        enum err err = sql_socket_path(generation, &address, why);
+        if (err == OK)
+            database_write_url(out, &site->database, text_of(password),
+                               text_of(address.u.local.sun_path));
+        return err;
+    }
     if (!database_is_tier(site) || primary == generation->server) {
         database_write_url(out, &site->database, text_of(password), text_of(place->socket));
-        return;
+        return OK;
     }
-    struct address address = primary->address;
+    address = primary->address;
     address_set_port(&address, (uint16_t)database_port(site));
     database_write_remote_url(out, &site->database, text_of(password), &address);
+    return OK;
 }
 
 static enum err write_url(const struct generation *generation, struct arena *arena,
@@ -124,13 +134,14 @@ static enum err write_url(const struct generation *generation, struct arena *are
 {
     struct text path = arena_print(arena, "%.*s/secrets/database-url", FMT(generation->state));
     struct buffer url = buffer_of(STATE_PATHS_LIMIT);
-    make_url(generation, place, password, &url);
-    enum err err =
-        path.data == NULL || url.failed
-            ? fail(why, ERR_LIMIT, "the state folder's name is too long")
-        : is_written(path.data, buffer_text(&url))
-            ? OK
-            : sys_replace_file(path.data, buffer_text(&url), 0600, (uid_t)-1, (gid_t)-1, why);
+    enum err err = make_url(generation, place, password, &url, why);
+    if (err != OK)
+        return err;
+    err = path.data == NULL || url.failed
+              ? fail(why, ERR_LIMIT, "the state folder's name is too long")
+          : is_written(path.data, buffer_text(&url))
+              ? OK
+              : sys_replace_file(path.data, buffer_text(&url), 0600, (uid_t)-1, (gid_t)-1, why);
     buffer_done(&url);
     return err;
 }

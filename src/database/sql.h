@@ -10,6 +10,15 @@
 
 #include "process/process.h"
 
+extern const struct role sql_role;
+
+/* Whether it runs on this server: the site has several, and an application is here. */
+bool sql_is_wanted(const struct generation *generation);
+
+/* Its Unix socket, STATE/run/sql/sql.sock; ERR_LIMIT when the state folder's name is too long. */
+MUST_CHECK enum err sql_socket_path(const struct generation *generation,
+                                    struct address *address_out, struct why *why);
+
 /* `trilith sql`: the proxy alone, without a site. */
 extern const char sql_usage[];
 int sql_command_line(int count, char **words);

@@ -34,6 +34,7 @@ static void closed(struct stream *stream)
 {
     struct sql_backend *backend = stream_owner(stream);
     loop_timer_stop(backend->server->proxy->loop, &backend->timer);
+    backend->server->proxy->backend_count--;
     sql_wire_done(&backend->wire);
     buffer_done(&backend->in);
     explicit_bzero(backend->password, sizeof(backend->password));
@@ -60,6 +61,11 @@ static void give_up(struct sql_backend *backend, struct text error)
     else if (user != NULL)
         user->failed(backend, error);
     sql_backend_close(backend);
+}
+
+void sql_backend_lose(struct sql_backend *backend)
+{
+    give_up(backend, T(""));
 }
 
 /* ---- the login ---- */
@@ -280,6 +286,7 @@ struct sql_backend *sql_backend_open(struct sql_server *server, const struct sql
         memory_free(backend);
         return NULL;
     }
+    proxy->backend_count++;
     loop_timer_start(proxy->loop, &backend->timer, LOGIN_MS);
     return backend;
 }

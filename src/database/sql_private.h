@@ -83,6 +83,7 @@ struct sql_server {
     bool is_primary;
     bool is_named;     /* it should be the primary, by the site file or what was announced */
     bool is_up;        /* as far as we know; unknown counts as up */
+    bool is_drained;   /* by a person, or judged to be down: gets no reads */
     bool is_leaving;   /* not in the site any more */
     bool is_writable;  /* as it said itself */
     bool has_said;     /* it did */
@@ -117,12 +118,17 @@ struct sql_proxy {
     struct list sessions;
     size_t session_count;
     uint32_t next_id;
-    uint32_t lives; /* of backends so far */
+    size_t backend_count; /* open or closing */
+    uint32_t lives;       /* of backends so far */
     size_t next_replica;
-    int64_t lost_ms;       /* since when there is no primary; 0: there is one */
-    char version[64];      /* of the servers, for greetings */
+    int64_t lost_ms;                 /* since when there is no primary; 0: there is one */
+    char version[64];                /* of the servers, for greetings */
+    struct primary_board *announced; /* NULL: nobody announces */
+    uint32_t announced_version;
+    bool is_announced;     /* who is the primary, and nobody else can be it */
     int64_t hold_until_ms; /* a switchover is on its way: nothing new on the primary until then */
-    struct list held;      /* sessions that wait for a primary */
+    void (*roles_changed)(void *owner);
+    struct list held; /* sessions that wait for a primary */
     struct loop_timer wake_timer;
     bool is_draining;
     void (*drained)(void *owner);
@@ -131,14 +137,19 @@ struct sql_proxy {
 
 struct sql_proxy *sql_proxy_new(struct loop *loop, struct metrics *metrics,
                                 const struct sql_settings *settings);
-/* Adds a server; it is watched from now on. NULL: too many. */
+/* Adds a server, or notes anew what is said of the one of that name; it is watched from now on.
+ * NULL: too many. */
 struct sql_server *sql_proxy_add(struct sql_proxy *proxy, struct text name,
                                  const struct address *address, bool is_named);
+/* Lets go of servers that are leaving. */
+void sql_proxy_sweep(struct sql_proxy *proxy);
 /* Accepts on fd, which stays the caller's. False: too many, or no descriptor is left. */
 bool sql_proxy_listen(struct sql_proxy *proxy, int fd);
 void sql_proxy_unlisten(struct sql_proxy *proxy);
 /* Ends what is idle, the rest when it is; calls drained at the end, maybe from inside. */
 void sql_proxy_drain(struct sql_proxy *proxy, void (*drained)(void *owner), void *owner);
+/* Ends everything at once, turns the loop until it has ended, and frees. */
+void sql_proxy_free(struct sql_proxy *proxy);
 /* Works out again who is the primary. */
 void sql_proxy_roles(struct sql_proxy *proxy);
 
@@ -148,7 +159,9 @@ struct sql_server *sql_proxy_primary(struct sql_proxy *proxy);
 struct sql_server *sql_proxy_replica(struct sql_proxy *proxy, const struct sql_gtid *gtid);
 bool sql_server_may_read(struct sql_server *server, const struct sql_gtid *gtid);
 /* A switchover is on its way: nothing new may begin on the primary. */
-bool sql_proxy_is_holding(const struct sql_proxy *proxy);
+bool sql_proxy_is_holding(struct sql_proxy *proxy);
+/* It was asked and does not answer: what runs there is lost. */
+void sql_server_hangs(struct sql_server *server);
 /* It refused a write although we took it for the primary. */
 void sql_server_refused(struct sql_server *server);
 /* The session waits until there is a primary, or too long. */
@@ -229,6 +242,8 @@ void sql_pool_add(struct sql_backend *backend); /* a clean one */
 /* Back to the pool when it can be cleaned, else closed. */
 void sql_backend_put(struct sql_backend *backend);
 void sql_backend_close(struct sql_backend *backend);
+/* As if the server had closed it: its user hears of it. */
+void sql_backend_lose(struct sql_backend *backend);
 void sql_backend_resume(struct sql_backend *backend); /* receives again after is_paused */
 void sql_pool_close(struct sql_server *server);       /* all unused ones */
 

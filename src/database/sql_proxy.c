@@ -11,6 +11,8 @@
 
 #include <stdio.h>
 
+enum { WAKE_MS = 5 /* how often is looked for a primary while somebody waits */ };
+
 /* ---- roles ---- */
 
 static struct sql_server *find_primary(struct sql_proxy *proxy)
@@ -19,6 +21,8 @@ static struct sql_server *find_primary(struct sql_proxy *proxy)
     size_t count = 0;
     for (size_t i = 0; i < proxy->server_count; i++) {
         struct sql_server *server = &proxy->servers[i];
+        if (server->is_leaving)
+            continue;
         bool takes_writes = server->is_up && server->has_said && server->is_writable;
         if (server->is_named && server->is_up && (takes_writes || !server->has_said))
             named = server;
@@ -27,7 +31,7 @@ static struct sql_server *find_primary(struct sql_proxy *proxy)
             count++;
         }
     }
-    return named != NULL ? named : count == 1 ? writable : NULL;
+    return named != NULL ? named : count == 1 && !proxy->is_announced ? writable : NULL;
 }
 
 void sql_proxy_roles(struct sql_proxy *proxy)
@@ -49,7 +53,34 @@ void sql_proxy_roles(struct sql_proxy *proxy)
         log_info("sql", "writes go to", STRING("server", primary->name));
     else
         log_warn("sql", "no server takes writes");
+    if (proxy->roles_changed != NULL)
+        proxy->roles_changed(proxy->owner);
     sql_proxy_wake(proxy);
+}
+
+/* What the servers of the database announced since the last look. */
+static void read_announced(struct sql_proxy *proxy)
+{
+    struct primary_view view;
+    uint32_t version = primary_board_version(proxy->announced);
+    if (version == proxy->announced_version)
+        return;
+    proxy->announced_version = version;
+    primary_board_read(proxy->announced, &view);
+    proxy->hold_until_ms = view.hold_until_ms;
+    if (view.name[0] == '\0')
+        return;
+    proxy->is_announced = view.epoch > 0;
+    for (size_t i = 0; i < proxy->server_count; i++) {
+        struct sql_server *server = &proxy->servers[i];
+        bool was_named = server->is_named;
+        server->is_named = strcmp(server->name, view.name) == 0;
+        if (server->is_named && !was_named)
+            server->has_said = false; /* what it said before does not count now */
+        if (was_named && !server->is_named)
+            server->is_writable = false;
+    }
+    sql_proxy_roles(proxy);
 }
 
 struct sql_server *sql_proxy_primary(struct sql_proxy *proxy)
@@ -77,8 +108,9 @@ bool sql_server_may_read(struct sql_server *server, const struct sql_gtid *gtid)
     bool has_primary = proxy->lost_ms == 0;
     if (server->is_primary || !server->is_up || server->is_leaving)
         return false;
-    if (has_primary && server->lag_ms > proxy->settings.lag_ms)
-        return false; /* without a primary every lag grows, and reads must go on */
+    /* without a primary every lag grows, and reads must go on */
+    if (has_primary && (server->is_drained || server->lag_ms > proxy->settings.lag_ms))
+        return false;
     if (has_applied(server, gtid))
         return true;
     sql_watch_hurry(server);
@@ -109,6 +141,20 @@ void sql_server_failed(struct sql_server *server)
     log_warn("sql", "a server cannot be reached", STRING("server", server->name));
     sql_pool_close(server);
     sql_proxy_roles(server->proxy);
+}
+
+void sql_server_hangs(struct sql_server *server)
+{
+    struct sql_proxy *proxy = server->proxy;
+    sql_server_failed(server);
+    list_each (at, &proxy->sessions) {
+        struct sql_session *session = list_entry(at, struct sql_session, link);
+        for (size_t role = 0; role < SQL_ROLES; role++) {
+            struct sql_backend *backend = session->links[role];
+            if (backend != NULL && backend->server == server)
+                sql_backend_lose(backend);
+        }
+    }
 }
 
 void sql_server_refused(struct sql_server *server)
@@ -146,8 +192,10 @@ void sql_server_said(struct sql_server *server, struct text read_only, struct te
 
 /* ---- holding ---- */
 
-bool sql_proxy_is_holding(const struct sql_proxy *proxy)
+bool sql_proxy_is_holding(struct sql_proxy *proxy)
 {
+    if (proxy->announced != NULL)
+        read_announced(proxy);
     return proxy->hold_until_ms != 0 && loop_now_ms(proxy->loop) < proxy->hold_until_ms;
 }
 
@@ -194,7 +242,7 @@ void sql_proxy_hold(struct sql_session *session)
         loop_timer_start(proxy->loop, &session->timer, left_ms > 0 ? left_ms : 0);
     }
     if (!loop_timer_is_running(&proxy->wake_timer))
-        loop_timer_start(proxy->loop, &proxy->wake_timer, 20);
+        loop_timer_start(proxy->loop, &proxy->wake_timer, WAKE_MS);
 }
 
 void sql_proxy_wake(struct sql_proxy *proxy)
@@ -224,7 +272,7 @@ static void wake_again(struct loop_timer *timer)
         return;
     for (size_t i = 0; i < proxy->server_count; i++)
         sql_watch_hurry(&proxy->servers[i]);
-    loop_timer_start(proxy->loop, &proxy->wake_timer, 20);
+    loop_timer_start(proxy->loop, &proxy->wake_timer, WAKE_MS);
     if (sql_proxy_primary(proxy) != NULL && !sql_proxy_is_holding(proxy))
         sql_proxy_wake(proxy);
 }
@@ -245,12 +293,28 @@ struct sql_proxy *sql_proxy_new(struct loop *loop, struct metrics *metrics,
     return proxy;
 }
 
+static struct sql_server *find_server(struct sql_proxy *proxy, struct text name)
+{
+    for (size_t i = 0; i < proxy->server_count; i++)
+        if (text_equal(text_of(proxy->servers[i].name), name))
+            return &proxy->servers[i];
+    return NULL;
+}
+
 struct sql_server *sql_proxy_add(struct sql_proxy *proxy, struct text name,
                                  const struct address *address, bool is_named)
 {
+    struct sql_server *server = find_server(proxy, name);
+    if (server != NULL) { /* connections to an old address end by themselves */
+        server->address = *address;
+        server->is_leaving = false;
+        server->is_named = proxy->is_announced ? server->is_named : is_named;
+        sql_watch_start(server);
+        return server;
+    }
     if (proxy->server_count == SQL_SERVERS)
         return NULL;
-    struct sql_server *server = &proxy->servers[proxy->server_count++];
+    server = &proxy->servers[proxy->server_count++];
     *server = (struct sql_server){ .proxy = proxy,
                                    .address = *address,
                                    .is_up = true,
@@ -261,6 +325,17 @@ struct sql_server *sql_proxy_add(struct sql_proxy *proxy, struct text name,
     list_init(&server->pool);
     sql_watch_start(server);
     return server;
+}
+
+void sql_proxy_sweep(struct sql_proxy *proxy)
+{
+    for (size_t i = 0; i < proxy->server_count; i++) {
+        if (!proxy->servers[i].is_leaving)
+            continue;
+        sql_watch_stop(&proxy->servers[i]);
+        sql_pool_close(&proxy->servers[i]);
+    }
+    sql_proxy_roles(proxy);
 }
 
 bool sql_proxy_listen(struct sql_proxy *proxy, int fd)
@@ -297,4 +372,20 @@ void sql_proxy_drain(struct sql_proxy *proxy, void (*drained)(void *owner), void
         if (session->state == SQL_IDLE && !session->in_transaction)
             sql_session_end(session);
     }
+}
+
+void sql_proxy_free(struct sql_proxy *proxy)
+{
+    sql_proxy_unlisten(proxy);
+    proxy->is_draining = true;
+    loop_timer_stop(proxy->loop, &proxy->wake_timer);
+    list_each (at, &proxy->sessions)
+        sql_session_abort(list_entry(at, struct sql_session, link));
+    for (size_t i = 0; i < proxy->server_count; i++) {
+        sql_watch_stop(&proxy->servers[i]);
+        sql_pool_close(&proxy->servers[i]);
+    }
+    while (proxy->session_count > 0 || proxy->backend_count > 0)
+        loop_turn(proxy->loop, 100); /* everything was aborted: all come back soon */
+    memory_free(proxy);
 }

@@ -37,6 +37,8 @@ const char sql_usage[] =
     "  SQL_USER=shop SQL_PASSWORD=... trilith sql --listen unix:/run/sql.sock \\\n"
     "      --primary 192.0.2.1:3306 --replica 192.0.2.2:3306\n";
 
+enum cli_end { ENDED, FAILED, USAGE };
+
 struct tool {
     struct loop *loop;
     struct sql_proxy *proxy;
@@ -151,21 +153,25 @@ static bool watch_signals(struct tool *tool)
                                                     LOOP_READ, signalled) == OK;
 }
 
-int sql_command_line(int count, char **words)
+static bool read_account(struct sql_settings *settings)
 {
-    enum { FAILED = 1, USAGE = 2 };
+    const char *user = getenv("SQL_USER"), *password = getenv("SQL_PASSWORD");
+    if (user == NULL ||
+        (text_copy_to(text_of(user), settings->user, sizeof(settings->user)) &&
+         text_copy_to(text_of(password), settings->password, sizeof(settings->password))))
+        return true;
+    complain("SQL_USER or SQL_PASSWORD is too long for", user);
+    return false;
+}
+
+static enum cli_end run(struct tool *tool, int count, char **words)
+{
     struct why why = { "" };
-    struct tool *tool = NEW(struct tool);
     struct sql_settings settings = {
         .lag_ms = 5000, .hold_ms = 10000, .connect_ms = 3000, .sessions = 10000
     };
-    const char *user = getenv("SQL_USER"), *password = getenv("SQL_PASSWORD");
-    if (user != NULL &&
-        (!text_copy_to(text_of(user), settings.user, sizeof(settings.user)) ||
-         !text_copy_to(text_of(password), settings.password, sizeof(settings.password)))) {
-        complain("SQL_USER or SQL_PASSWORD is too long for", user);
+    if (!read_account(&settings))
         return USAGE;
-    }
     if (loop_new(LOOP_AUTO, &tool->loop, &why) != OK) {
         complain("cannot start:", why.text);
         return FAILED;
@@ -179,5 +185,23 @@ int sql_command_line(int count, char **words)
     puts("ready");
     fflush(stdout);
     loop_run(tool->loop);
-    return 0; /* open connections end with the process */
+    return ENDED;
+}
+
+int sql_command_line(int count, char **words)
+{
+    struct tool *tool = NEW(struct tool);
+    tool->signal_fd = -1;
+    enum cli_end end = run(tool, count, words);
+    if (tool->proxy != NULL)
+        sql_proxy_free(tool->proxy);
+    if (tool->signal_fd >= 0)
+        loop_watch_stop(&tool->signals);
+    fd_close(&tool->signal_fd);
+    if (tool->loop != NULL) {
+        loop_turn(tool->loop, 0); /* listeners and watches are let go */
+        loop_free(tool->loop);
+    }
+    memory_free(tool);
+    return (int)end;
 }

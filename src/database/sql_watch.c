@@ -122,7 +122,7 @@ static void due(struct loop_timer *timer)
         struct sql_backend *backend = watch->backend;
         gone(watch);
         sql_backend_close(backend);
-        sql_server_failed(watch->server);
+        sql_server_hangs(watch->server);
         return;
     }
     if (watch->backend != NULL) {
@@ -154,8 +154,8 @@ void sql_watch_hurry(struct sql_server *server)
 
 void sql_watch_start(struct sql_server *server)
 {
-    if (server->proxy->settings.user[0] == '\0')
-        return; /* nobody to ask as */
+    if (server->proxy->settings.user[0] == '\0' || server->watch != NULL)
+        return; /* nobody to ask as, or done already */
     struct sql_watch *watch = NEW(struct sql_watch);
     watch->server = server;
     watch->answer = buffer_of(ANSWER_MOST);

@@ -1,0 +1,339 @@
+/*
+ * The role `sql`: the proxy beside the applications of a server. A new generation takes over when
+ * the parent commits to it; clients and their connections stay.
+ *
+ *   CONFIG ──► kept ──► READY ──► COMMIT ──► serves it, RELEASED(old)
+ *                                   └──► DISCARD
+ */
+#include "database/sql.h"
+
+#include "core/log.h"
+#include "core/memory.h"
+#include "database/config.h"
+#include "database/secrets.h"
+#include "database/sql_private.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+enum {
+    DRAIN_MS = 5000,
+    LOOK_MS = 100, /* how often lag and state are read from the board */
+    HOLD_MS = 10000,
+    CONNECT_MS = 3000,
+    SESSIONS = 10000,
+};
+
+struct sql_process {
+    struct process *self;
+    struct loop *loop;
+    struct loop_watch channel;
+    struct loop_timer drain_timer, look_timer;
+    struct sql_proxy *proxy;
+    struct generation *live;
+    struct generation *next; /* waits for COMMIT */
+    char buffer[MESSAGE_TEXT_LIMIT + 64];
+};
+
+bool sql_is_wanted(const struct generation *generation)
+{
+    const struct site *site = generation->site;
+    bool has_app = false;
+    for (size_t i = 0; i < site->app_count; i++)
+        has_app = has_app || site_is_on(site, &site->apps[i].on, generation->server);
+    return site->database.is_present && database_is_tier(site) && has_app;
+}
+
+enum err sql_socket_path(const struct generation *generation, struct address *address_out,
+                         struct why *why)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof(path), "%.*s/run/sql/sql.sock", FMT(generation->state));
+    if (address_from_path(text_of(path), address_out) == OK)
+        return OK;
+    return fail(why, ERR_LIMIT, "the state folder '%.*s' is too long for a socket in it",
+                FMT(generation->state));
+}
+
+static size_t sql_count(const struct generation *generation)
+{
+    return sql_is_wanted(generation) ? 1 : 0;
+}
+
+static void sql_title(const struct generation *generation, size_t index, char *out, size_t size)
+{
+    snprintf(out, size, "sql");
+}
+
+static enum err prepare(struct generation *generation, struct why *why)
+{
+    struct address address;
+    if (sql_count(generation) == 0)
+        return OK;
+    enum err err = sql_socket_path(generation, &address, why);
+    if (err == OK)
+        err = generation_listen(generation, &address, SOCK_STREAM, why, "listen.sql.local");
+    /* who may use it is asked by the protocol; the applications have uids of their own */
+    if (err == OK && chmod(address.u.local.sun_path, 0666) != 0)
+        err = fail(why, ERR_SYSTEM, "cannot open '%s' to applications: %s",
+                   address.u.local.sun_path, strerror(errno));
+    if (err == OK)
+        err = address_parse_ip(T("127.0.0.1"), (uint16_t)database_port(generation->site), &address);
+    if (err == OK)
+        err = generation_listen(generation, &address, SOCK_STREAM, why, "listen.sql.tcp");
+    return err == OK ? OK : fail_in(why, err, "sql");
+}
+
+/* ---- servers ---- */
+
+/* What the health board says of a database, and a person's drain. */
+static void look_at(struct sql_process *sql, struct sql_server *server)
+{
+    char name[HEALTH_NAME_SIZE];
+    if (server->board == NULL) {
+        snprintf(name, sizeof(name), "database/%s", server->name);
+        server->board = health_use(sql->self->health, text_of(name));
+    }
+    enum health_state state = health_state(server->board);
+    server->lag_ms = health_lag_ms(server->board);
+    server->is_drained = state == HEALTH_DRAINING || state == HEALTH_DOWN;
+}
+
+static void look(struct loop_timer *timer)
+{
+    struct sql_process *sql = list_entry(timer, struct sql_process, look_timer);
+    for (size_t i = 0; i < sql->proxy->server_count; i++)
+        look_at(sql, &sql->proxy->servers[i]);
+    loop_timer_start(sql->loop, &sql->look_timer, LOOK_MS);
+}
+
+/* The own server's over its socket, which costs less. */
+static enum err address_of(const struct generation *generation, const struct site_server *server,
+                           struct address *address_out, struct why *why)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof(path), "%.*s/run/database/database.sock", FMT(generation->state));
+    if (server == generation->server)
+        return address_from_path(text_of(path), address_out) == OK
+                   ? OK
+                   : fail(why, ERR_LIMIT, "the state folder's name is too long");
+    *address_out = server->address;
+    address_set_port(address_out, (uint16_t)database_port(generation->site));
+    return OK;
+}
+
+static enum err add_servers(struct sql_process *sql, const struct generation *generation,
+                            struct why *why)
+{
+    const struct site *site = generation->site;
+    for (size_t i = 0; i < sql->proxy->server_count; i++)
+        sql->proxy->servers[i].is_leaving = true;
+    for (size_t i = 0; i < site->server_count; i++) {
+        const struct site_server *server = &site->servers[i];
+        struct address address;
+        if (!site_is_on(site, &site->database.on, server))
+            continue;
+        enum err err = address_of(generation, server, &address, why);
+        if (err != OK)
+            return err;
+        if (sql_proxy_add(sql->proxy, server->name, &address,
+                          server == database_first_primary(site)) == NULL)
+            return fail(why, ERR_LIMIT, "too many database servers");
+    }
+    sql_proxy_sweep(sql->proxy);
+    return OK;
+}
+
+static enum err use(struct sql_process *sql, const struct generation *generation, struct why *why)
+{
+    const struct site_database *database = &generation->site->database;
+    struct sql_settings *settings = &sql->proxy->settings;
+    char password[DATABASE_PASSWORD_LIMIT + 1];
+    if (database_password(generation, password) != OK)
+        return fail(why, ERR_MISSING, "the parent gave no password");
+    text_copy_to(database->name, settings->user, sizeof(settings->user));
+    text_copy_to(text_of(password), settings->password, sizeof(settings->password));
+    explicit_bzero(password, sizeof(password));
+    settings->lag_ms = database->lag_ms;
+    settings->reads_primary = database->reads == READS_PRIMARY;
+    if (sql->proxy->announced == NULL)
+        sql->proxy->announced = primary_board_map(generation_fd(generation, "primary.board"));
+    enum err err = add_servers(sql, generation, why);
+    if (err != OK)
+        return err;
+    sql_proxy_unlisten(sql->proxy);
+    if (!sql_proxy_listen(sql->proxy, generation_fd(generation, "listen.sql.local")) ||
+        !sql_proxy_listen(sql->proxy, generation_fd(generation, "listen.sql.tcp")))
+        return fail(why, ERR_SYSTEM, "cannot watch the sockets");
+    return OK;
+}
+
+static void roles_changed(void *owner)
+{
+    struct sql_process *sql = owner;
+    const struct sql_server *primary = sql_proxy_primary(sql->proxy);
+    char note[128];
+    snprintf(note, sizeof(note), "writes go to %s", primary != NULL ? primary->name : "nobody");
+    process_send(sql->self, MESSAGE_NOTE, sql->live != NULL ? sql->live->number : 0, text_of(note));
+}
+
+/* ---- generations ---- */
+
+static void take(struct sql_process *sql, struct generation *generation)
+{
+    generation_free(sql->next);
+    sql->next = generation;
+    process_send(sql->self, MESSAGE_READY, generation->number, T(""));
+}
+
+static void commit(struct sql_process *sql, uint64_t number)
+{
+    struct why why = { "" };
+    struct generation *generation = sql->next, *old = sql->live;
+    if (generation == NULL || generation->number != number)
+        return;
+    if (use(sql, generation, &why) != OK) {
+        log_error("sql", "cannot use the new configuration", STRING("why", why.text));
+        return;
+    }
+    sql->live = generation;
+    sql->next = NULL;
+    log_info("sql", "serving", INT("servers", (int64_t)sql->proxy->server_count));
+    if (old != NULL)
+        process_send(sql->self, MESSAGE_RELEASED, old->number, T(""));
+    generation_free(old);
+    roles_changed(sql);
+}
+
+/* ---- messages ---- */
+
+static void drained(void *owner)
+{
+    struct sql_process *sql = owner;
+    loop_stop(sql->loop);
+}
+
+static void drain_too_long(struct loop_timer *timer)
+{
+    loop_stop(list_entry(timer, struct sql_process, drain_timer)->loop);
+}
+
+static void drain(struct sql_process *sql)
+{
+    if (sql->proxy->is_draining)
+        return;
+    loop_timer_start(sql->loop, &sql->drain_timer, DRAIN_MS);
+    sql_proxy_drain(sql->proxy, drained, sql);
+}
+
+static void handle(struct sql_process *sql, const struct message *message,
+                   struct generation *generation)
+{
+    switch (message->type) {
+    case MESSAGE_CONFIG:
+        if (generation != NULL)
+            take(sql, generation);
+        break;
+    case MESSAGE_COMMIT:
+        commit(sql, message->generation);
+        break;
+    case MESSAGE_DISCARD:
+        if (sql->next != NULL && sql->next->number == message->generation) {
+            generation_free(sql->next);
+            sql->next = NULL;
+        }
+        break;
+    case MESSAGE_DRAIN:
+        drain(sql);
+        break;
+    case MESSAGE_STOP:
+        loop_stop(sql->loop);
+        break;
+    case MESSAGE_READY:
+    case MESSAGE_FAILED:
+    case MESSAGE_RELEASED:
+    case MESSAGE_WORKERS:
+    case MESSAGE_NOTE:
+    case MESSAGE_LOG_PIPE:
+    case MESSAGE_LAST:
+        break; /* never to a role of this kind */
+    }
+}
+
+static void channel_ready(struct loop_watch *watch, unsigned events)
+{
+    struct sql_process *sql = list_entry(watch, struct sql_process, channel);
+    for (;;) {
+        struct message message;
+        struct generation *generation = NULL;
+        struct why why = { "" };
+        enum err err = process_receive(sql->self, &message, sql->buffer, sizeof(sql->buffer),
+                                       &generation, &why);
+        if (err == ERR_BUSY)
+            return;
+        if (err == ERR_CLOSED) { /* the parent is gone, and so should we be */
+            loop_stop(sql->loop);
+            return;
+        }
+        if (err != OK) {
+            log_error("sql", "bad message from the parent", STRING("why", why.text));
+            return;
+        }
+        handle(sql, &message, generation);
+    }
+}
+
+static enum err start(struct sql_process *sql, struct why *why)
+{
+    static const struct sql_settings settings = { .hold_ms = HOLD_MS,
+                                                  .connect_ms = CONNECT_MS,
+                                                  .sessions = SESSIONS };
+    enum err err = loop_new(LOOP_AUTO, &sql->loop, why);
+    if (err != OK)
+        return err;
+    sql->proxy = sql_proxy_new(sql->loop, sql->self->metrics, &settings);
+    sql->proxy->roles_changed = roles_changed;
+    sql->proxy->owner = sql;
+    loop_timer_init(&sql->drain_timer, drain_too_long);
+    loop_timer_init(&sql->look_timer, look);
+    loop_timer_start(sql->loop, &sql->look_timer, 0);
+    err = loop_watch_start(sql->loop, &sql->channel, sql->self->channel, LOOP_READ, channel_ready);
+    if (err != OK)
+        return fail(why, err, "cannot watch the channel to the parent");
+    struct generation *first = sql->self->first;
+    sql->self->first = NULL; /* ours to free from here on */
+    take(sql, first);
+    if (sql->self->is_replay)
+        commit(sql, first->number);
+    return OK;
+}
+
+static int run(struct process *self)
+{
+    struct why why = { "" };
+    struct sql_process *sql = NEW(struct sql_process);
+    sql->self = self;
+    if (start(sql, &why) != OK) {
+        log_error("sql", "cannot start", STRING("why", why.text));
+        return 1;
+    }
+    loop_run(sql->loop);
+    /* open connections end with the process */
+    return 0;
+}
+
+const struct role sql_role = {
+    .name = "sql",
+    .summary = "passes the applications' SQL on to the primary and its replicas",
+    .reload = RELOAD_SWAP,
+    .start_order = 15, /* before the applications, which connect to it */
+    .needs = "listen.sql database.password primary.board",
+    .count = sql_count,
+    .title = sql_title,
+    .prepare = prepare,
+    .run = run,
+    .folder = "sql",
+};
