@@ -5,6 +5,7 @@
 #include "app/app.h"
 #include "app/php.h"
 #include "balancer/balancer.h"
+#include "balancer/tcp.h"
 #include "cli/cli.h"
 #include "core/memory.h"
 #include "database/database.h"
@@ -220,6 +221,58 @@ static enum err make_upstream(const struct web_setup *setup, const struct site_r
     return *handler_out != NULL ? OK : fail(why, ERR_MISSING, "the upstream has no backend");
 }
 
+/* ---- layer 4 ---- */
+
+static void *start_tcp(struct loop *loop, struct process *process)
+{
+    return tcp_service_new(loop, process->metrics);
+}
+
+static enum err make_tcp(void *service, const struct web_setup *setup, void **part_out,
+                         struct why *why)
+{
+    const struct generation *generation = setup->generation;
+    const struct site *site = generation->site;
+    struct tcp_part *part =
+        tcp_part_new(service, generation, setup->process->index, web_count(generation));
+    struct tcp_settings settings = { 0 };
+    (void)why; /* names are resolved later, sockets are open: nothing here can fail */
+    settings.proxies = site_proxies(site, generation->server, setup->arena, &settings.proxy_count);
+    for (size_t i = 0; i < site->tcp_count; i++) {
+        const struct site_tcp *tcp = &site->tcp[i];
+        if (!site_is_on(site, &tcp->pool.on, generation->server))
+            continue;
+        fill_pool(setup, &tcp->pool, NULL, &settings.pool);
+        settings.idle_ms = tcp->idle_ms;
+        settings.limit = (size_t)tcp->limit;
+        tcp_part_add(part, tcp->listen, &settings);
+        memory_free((void *)settings.pool.backends);
+    }
+    *part_out = part;
+    return OK;
+}
+
+static void serve_tcp(void *part)
+{
+    tcp_part_serve(part);
+}
+
+static void leave_tcp(void *part)
+{
+    tcp_part_leave(part);
+}
+
+static void drain_tcp(void *service, void (*drained)(void *), void *argument)
+{
+    tcp_service_drain(service, drained, argument);
+}
+
+static enum err prepare_edge(struct generation *generation, struct why *why)
+{
+    enum err err = web_prepare(generation, why);
+    return err == OK ? tcp_prepare(generation, web_count(generation), why) : err;
+}
+
 /* One process, one hop: web, the balancer and the bridge into the application. */
 static int run_edge(struct process *self)
 {
@@ -227,11 +280,12 @@ static int run_edge(struct process *self)
         { .action = ACTION_APP, .make = make_app, .free = free_app },
         { .action = ACTION_UPSTREAM, .make = make_upstream, .free = balancer_upstream_free },
     };
-    static const struct web_front front = { make_balancer, balancer_upstream_free };
+    static const struct web_service tcp = { start_tcp, make_tcp, serve_tcp, leave_tcp, drain_tcp };
+    static const struct web_front front = { make_balancer, balancer_upstream_free, &tcp };
     return web_run(self, makers, COUNT(makers), &front);
 }
 
-static const struct role edge_role = WEB_ROLE(run_edge);
+static const struct role edge_role = WEB_ROLE(run_edge, prepare_edge);
 
 /* ---- trilith explain ---- */
 

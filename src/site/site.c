@@ -311,6 +311,14 @@ bool site_serves(const struct site *site, const struct site_server *server)
     return site->web.is_present && site_is_on(site, &site->web.on, server);
 }
 
+bool site_passes_tcp(const struct site *site, const struct site_server *server)
+{
+    for (size_t i = 0; i < site->tcp_count; i++)
+        if (site_is_on(site, &site->tcp[i].pool.on, server))
+            return true;
+    return false;
+}
+
 bool site_is_inside(const struct site *site, const struct site_server *server)
 {
     for (size_t i = 0; i < site->pool_count; i++) {

@@ -277,6 +277,9 @@ const char *site_backend_read(const struct site *site, struct text rest, int64_t
 bool site_balances(const struct site *site, const struct site_server *server);
 /* Whether it answers browsers itself. */
 bool site_serves(const struct site *site, const struct site_server *server);
+/* Whether the server passes connections on (`tcp:`). */
+bool site_passes_tcp(const struct site *site, const struct site_server *server);
+
 /* Whether other servers pass requests to its port listen.inside. */
 bool site_is_inside(const struct site *site, const struct site_server *server);
 

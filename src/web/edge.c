@@ -66,10 +66,40 @@ static void exchange_finished(struct http_config *config, const struct http_reco
 
 /* ---- generations ---- */
 
+static const struct web_service *service_of(const struct web_edge *edge)
+{
+    return edge->front != NULL ? edge->front->service : NULL;
+}
+
+static void part_leave(struct web_edge *edge, struct web_generation *generation)
+{
+    if (generation == NULL || generation->part == NULL)
+        return;
+    service_of(edge)->leave(generation->part);
+    generation->part = NULL;
+}
+
+/* What the edge's other service has of this generation. */
+static enum err part_make(struct web_edge *edge, struct web_generation *generation, struct why *why)
+{
+    const struct web_setup setup = {
+        .loop = edge->loop,
+        .generation = generation->source,
+        .process = edge->process,
+        .arena = generation->arena,
+        .files = generation->files,
+        .compressors = generation->compressors,
+    };
+    if (edge->service == NULL)
+        return OK;
+    return service_of(edge)->make(edge->service, &setup, &generation->part, why);
+}
+
 static void generation_drop(struct web_edge *edge, struct web_generation *generation)
 {
     if (generation != NULL && generation->source == edge->process->first)
         edge->process->first = NULL;
+    part_leave(edge, generation);
     web_generation_free(generation);
 }
 
@@ -98,6 +128,13 @@ static struct web_generation *generation_build(struct web_edge *edge, struct gen
     struct web_generation *generation = NULL;
     enum err err = web_generation_new(edge->loop, edge->process, source, edge->makers,
                                       edge->maker_count, edge->front, &generation, &why);
+    if (err == OK) {
+        err = part_make(edge, generation, &why);
+        if (err != OK) {
+            generation->source = NULL; /* still the caller's */
+            web_generation_free(generation);
+        }
+    }
     if (err != OK) {
         process_send(edge->process, MESSAGE_FAILED, source->number, text_of(why.text));
         return NULL;
@@ -112,7 +149,11 @@ static struct web_generation *generation_build(struct web_edge *edge, struct gen
 
 static void generation_serve(struct web_edge *edge, struct web_generation *generation)
 {
+    struct web_generation *before = edge->current;
     edge->current = generation;
+    if (generation->part != NULL)
+        service_of(edge)->serve(generation->part);
+    part_leave(edge, before);
     if (edge->server == NULL)
         edge->server = http_server_new(edge->loop, &generation->config);
     else
@@ -139,9 +180,11 @@ static void deadline_passed(struct loop_timer *timer)
     edge_end(edge);
 }
 
-static void server_drained(void *argument)
+static void one_drained(void *argument)
 {
-    edge_end(argument);
+    struct web_edge *edge = argument;
+    if (--edge->draining == 0)
+        edge_end(edge);
 }
 
 static void edge_leave(struct web_edge *edge, int64_t within_ms, int exit_status)
@@ -153,10 +196,13 @@ static void edge_leave(struct web_edge *edge, int64_t within_ms, int exit_status
     if (was_ending)
         return; /* only the deadline moves */
     web_doors_close(edge);
+    part_leave(edge, edge->current);
+    edge->draining = 1 + (edge->server != NULL) + (edge->service != NULL);
     if (edge->server != NULL)
-        http_server_drain(edge->server, server_drained, edge);
-    else
-        edge_end(edge);
+        http_server_drain(edge->server, one_drained, edge);
+    if (edge->service != NULL)
+        service_of(edge)->drain(edge->service, one_drained, edge);
+    one_drained(edge);
 }
 
 /* ---- messages ---- */
@@ -286,6 +332,8 @@ int web_run(struct process *self, const struct web_maker *makers, size_t count,
         process_send(self, MESSAGE_FAILED, self->first->number, text_of(why.text));
         return 1;
     }
+    if (service_of(&edge) != NULL)
+        edge.service = service_of(&edge)->start(edge.loop, self);
     edge.buffer = memory_new(MESSAGE_BUFFER);
     edge.access_log = web_access_log_new(edge.loop, self->access_fd);
     loop_timer_init(&edge.deadline, deadline_passed);

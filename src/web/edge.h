@@ -13,6 +13,7 @@ struct web_edge {
     const struct web_maker *makers;
     size_t maker_count;
     const struct web_front *front;
+    void *service;                  /* of front->service; NULL: none */
     struct http_server *server;     /* NULL until the first commit */
     struct web_generation *current; /* serving */
     struct web_generation *next;    /* ready, waits for COMMIT or DISCARD */
@@ -24,6 +25,7 @@ struct web_edge {
     struct loop_timer rescue;
     char *buffer; /* for messages */
     int exit_status;
+    int draining; /* of what has to end before the process does */
     bool is_ending;
 };
 

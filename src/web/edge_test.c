@@ -38,7 +38,7 @@ static int child_run(struct process *self)
     return web_run(self, NULL, 0, NULL);
 }
 
-static const struct role edge_role = WEB_ROLE(child_run);
+static const struct role edge_role = WEB_ROLE(child_run, web_prepare);
 
 /* A generation that answers `words` at "/", or one that cannot be built. */
 static struct generation *make(struct parent *parent, uint64_t number, const char *words)

@@ -29,6 +29,7 @@ struct web_generation {
     struct web_files *files;
     struct web_compressors *compressors;
     struct web_pages pages;
+    void *part; /* of the edge's other service; NULL: none, or it left */
     struct loop_task release;
     void *edge;
 };

@@ -22,7 +22,8 @@ static bool has_door(const struct generation *generation)
 
 static bool is_here(const struct generation *generation)
 {
-    return has_door(generation) || site_is_inside(generation->site, generation->server);
+    return has_door(generation) || site_is_inside(generation->site, generation->server) ||
+           site_passes_tcp(generation->site, generation->server);
 }
 
 size_t web_count(const struct generation *generation)

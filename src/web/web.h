@@ -31,11 +31,26 @@ struct web_maker {
     void (*free)(struct http_handler *handler);
 };
 
+/* What else takes connections in an edge, beside HTTP (layer 4); a part of it per generation. */
+struct web_service {
+    /* Once per process; lives as long as that. */
+    void *(*start)(struct loop *loop, struct process *process);
+    enum err (*make)(void *service, const struct web_setup *setup, void **part_out,
+                     struct why *why);
+    /* The generation serves: the part takes connections from now on. */
+    void (*serve)(void *part);
+    /* It takes no more, or never did, and is not used again; what is open goes on. */
+    void (*leave)(void *part);
+    /* drained() once when nothing is open any more, from the loop. */
+    void (*drain)(void *service, void (*drained)(void *), void *argument);
+};
+
 /* Makes the handler that answers on a balancer instead of the routes: it passes everything on. */
 struct web_front {
     enum err (*make)(const struct web_setup *setup, struct http_handler **handler_out,
                      struct why *why);
     void (*free)(struct http_handler *handler);
+    const struct web_service *service; /* NULL: none */
 };
 
 /* A handler that prefers `near`, an answerer on this server, while it works, and else passes the
@@ -66,7 +81,7 @@ int web_run(struct process *self, const struct web_maker *makers, size_t count,
             const struct web_front *front);
 
 /* The parts of the edge's struct role, for src/main.c. */
-#define WEB_NEEDS "listen.http listen.inside static. app. command. fpm. error."
+#define WEB_NEEDS "listen.http listen.inside listen.tcp. static. app. command. fpm. error."
 enum { WEB_START_ORDER = 30 };
 
 /* site.web.workers, or one per core; 0 when this server takes no requests: it has neither web nor
@@ -78,11 +93,11 @@ void web_title(const struct generation *generation, size_t index, char *out, siz
 enum err web_prepare(struct generation *generation, struct why *why);
 
 /* A struct role for web with this run function. */
-#define WEB_ROLE(run_)                                                                             \
+#define WEB_ROLE(run_, prepare_)                                                                   \
     {                                                                                              \
         .name = "web", .summary = "serves files and routes requests", .reload = RELOAD_SWAP,       \
         .start_order = WEB_START_ORDER, .needs = WEB_NEEDS, .count = web_count,                    \
-        .title = web_title, .prepare = web_prepare, .run = run_, .folder = "web",                  \
+        .title = web_title, .prepare = prepare_, .run = run_, .folder = "web",                     \
         .has_access_log = true                                                                     \
     }
 
