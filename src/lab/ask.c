@@ -3,6 +3,7 @@
  */
 #include "lab/ask.h"
 #include "lab/lab_private.h"
+#include "lab/rights.h"
 
 #include "core/clock.h"
 #include "core/memory.h"
@@ -241,7 +242,8 @@ static int wait_for(pid_t pid)
 
 int lab_enter(int machine)
 {
-    return setns(machine, CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC);
+    int flags = CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC;
+    return setns(machine, geteuid() != 0 ? flags | CLONE_NEWUSER : flags);
 }
 
 static int enter_and_run(int machine, char *const command[])
@@ -252,6 +254,7 @@ static int enter_and_run(int machine, char *const command[])
     }
     pid_t pid = fork(); /* only a child is in the new pid namespace */
     if (pid == 0) {
+        lab_keep_rights(); /* who may enter a machine is its administrator */
         execvp(command[0], command);
         lab_complain("cannot run '%s': %s", command[0], strerror(errno));
         _exit(errno == ENOENT ? 127 : 126);

@@ -48,6 +48,15 @@ static void place_state(const struct machine_setup *setup, const struct machine 
         give_up("cannot place the state folder");
 }
 
+/* A user's server may listen where the site file says, as in a container. */
+static void open_ports(void)
+{
+    AUTO(fd_close)
+    int fd = open("/proc/sys/net/ipv4/ip_unprivileged_port_start", O_WRONLY | O_CLOEXEC);
+    if (geteuid() != 0 && (fd < 0 || sys_write(fd, "0", 1) != 1))
+        log_warn("lab", "ports below 1024 stay closed", STRING("reason", strerror(errno)));
+}
+
 static void enter(const struct machine_setup *setup, const struct machine *machine)
 {
     if (setns(machine->network, CLONE_NEWNET) != 0)
@@ -59,6 +68,7 @@ static void enter(const struct machine_setup *setup, const struct machine *machi
         give_up("cannot mount /proc");
     if (mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) != 0)
         log_warn("lab", "no own /sys", STRING("reason", strerror(errno)));
+    open_ports();
     place_state(setup, machine);
     cover(machine, "hosts", "/etc/hosts");
     cover(machine, "resolv.conf", "/etc/resolv.conf");

@@ -3,6 +3,7 @@
  * inet for what the router passes on. Both are replaced in one transaction.
  */
 #include "lab/partition.h"
+#include "lab/rights.h"
 
 #include "core/sys.h"
 
@@ -131,6 +132,7 @@ static enum err run_nft(struct text rules, struct why *why)
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
         dup2(ends[0], 0);
+        lab_keep_rights();
         execl("/usr/sbin/nft", "nft", "-f", "-", (char *)NULL);
         _exit(127);
     }

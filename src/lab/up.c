@@ -91,10 +91,6 @@ static enum err prepare(struct start *start, struct why *why)
     const char *path = start->options->arguments[0];
     if (!load(start, path, why))
         return ERR_SYNTAX;
-    if (geteuid() != 0)
-        return fail(why, ERR_DENIED,
-                    "a lab makes network namespaces; run it as root (sudo trilith lab up %s)",
-                    path);
     start->arena = arena_new(1 << 20, 4096);
     enum err err = lab_plan_make(start->site, start->arena, &start->plan, why);
     if (err == OK)
@@ -124,13 +120,44 @@ static void redirect(const struct lab_place *place)
     fd_close(&out);
 }
 
+/* The user namespace knows one user: its own, under its own number. So whatever is executed in the
+ * lab has the rights of that user, as with `trilith run` elsewhere, while the holder and the inits,
+ * which execute nothing, have all rights over the lab's own namespaces. */
+static enum err map_user(pid_t pid)
+{
+    static const char *const names[] = { "setgroups", "uid_map", "gid_map" };
+    char values[3][32] = { "deny" }, path[64];
+    snprintf(values[1], sizeof(values[1]), "%d %d 1", (int)geteuid(), (int)geteuid());
+    snprintf(values[2], sizeof(values[2]), "%d %d 1", (int)getegid(), (int)getegid());
+    for (size_t i = 0; i < COUNT(names); i++) {
+        snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, names[i]);
+        AUTO(fd_close) int fd = open(path, O_WRONLY | O_CLOEXEC);
+        if (fd < 0 || sys_write(fd, values[i], strlen(values[i])) < 0)
+            return ERR_DENIED;
+    }
+    return OK;
+}
+
 static pid_t fork_holder(struct start *start, int ready, const int alive[2])
 {
-    struct clone_args args = { .flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET,
+    struct clone_args args = { .flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET |
+                                        (geteuid() != 0 ? CLONE_NEWUSER : 0),
                                .exit_signal = SIGCHLD };
+    char go;
+    int mapped[2];
+    if (pipe2(mapped, O_CLOEXEC) != 0)
+        return -1;
     pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
-    if (pid != 0)
+    fd_close(&mapped[pid != 0 ? 0 : 1]);
+    if (pid > 0 && (geteuid() == 0 || map_user(pid) == OK))
+        (void)!sys_write(mapped[1], "", 1);
+    if (pid != 0) {
+        fd_close(&mapped[1]);
         return pid;
+    }
+    if (sys_read(mapped[0], &go, 1) != 1)
+        _exit(1); /* nobody could say who we are */
+    fd_close(&mapped[0]);
     int other = alive[1];
     fd_close(&other);
     prctl(PR_SET_NAME, "lab holder");
@@ -198,7 +225,9 @@ static enum err launch(struct start *start, struct why *why)
     if (strcmp(text, "ok") == 0)
         return OK;
     return fail(why, ERR_SYSTEM, "%s",
-                got > 0 ? text : "the lab's namespaces cannot be made; its log says why");
+                got > 0          ? text
+                : geteuid() == 0 ? "the lab's namespaces cannot be made; its log says why"
+                                 : "this user may not make namespaces here; run it as root");
 }
 
 /* ---- telling ---- */

@@ -139,7 +139,9 @@ static int open_link(const char *name, struct why *why)
     int on = 1, room = 8 << 20;
     int fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd >= 0 && setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &on, sizeof(on)) == 0 &&
-        setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room)) == 0 &&
+        /* FORCE is for the machine's own root; others get what they may have */
+        (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room)) == 0 ||
+         setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room)) == 0) &&
         setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &promiscuous, sizeof(promiscuous)) == 0 &&
         bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
         return fd;

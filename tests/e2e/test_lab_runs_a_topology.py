@@ -38,10 +38,10 @@ class Lab:
             assert done.returncode == check, done.stderr + done.stdout
         return done
 
-    def up(self, **options):
+    def up(self, *words, **options):
         port = str(harness.free_port())
         return self.call("up", "site.yaml", "--state", str(self.shop.folder / "state"), "--port",
-                         port, **options), int(port)
+                         port, *words, **options), int(port)
 
     def curl(self, url, check=0, machine="client"):
         return self.call("exec", machine, "--", "curl", "-sS", "-m", "2", url, check=check).stdout
@@ -84,7 +84,7 @@ def seen_outside(lab):
 def lab(workshop):
     here = Lab(workshop)
     yield here
-    if here.run_folder.exists():
+    if here.run_folder.exists() and here.run_folder.is_relative_to("/run"):
         here.call("down")
     harness.wait_for(here.is_gone, 10, "nothing of the lab is left")
     assert not seen_outside(here)
@@ -220,6 +220,44 @@ def test_up_and_down_again_and_again(lab):
         lab.up()
         lab.call("down")
         harness.wait_for(lab.is_gone, 5, "nothing of the lab is left")
+
+
+def may_make_namespaces():
+    return subprocess.run(["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups",
+                           "unshare", "-Urnpf", "--mount-proc", "true"], capture_output=True,
+                          check=False).returncode == 0
+
+
+@pytest.mark.skipif(not may_make_namespaces(), reason="users may not make namespaces here")
+def test_an_ordinary_user_has_a_lab(lab):
+    """The same lab without root, through a user namespace."""
+    home = lab.shop.folder
+    lab.run_folder = pathlib.Path("/tmp/trilith-lab-65534") / lab.name
+    for path in (home, *home.rglob("*")):
+        os.chown(path, 65534, 65534)
+
+    def call(*words, check=0):
+        done = subprocess.run(
+            ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", harness.PROGRAM,
+             "lab", words[0], "--lab", lab.name, *words[1:]], cwd=home, capture_output=True,
+            text=True, timeout=60, env={"PATH": os.environ["PATH"]})
+        assert done.returncode == check, done.stderr + done.stdout
+        return done.stdout
+
+    try:
+        said = call("up", "site.yaml", "--state", str(home / "state"), "--port", "0")
+        assert "status 200 after" in said
+        page = f"http://{lab.name}/"
+        assert call("exec", "client", "--", "curl", "-sS", "-m", "2", page) == "a page of the lab\n"
+        assert call("exec", "web-01", "--", "id", "-u") == "65534\n"
+        call("partition", "client", "web-01,web-02,far-01")
+        call("exec", "client", "--", "curl", "-sS", "-m", "1", "http://192.0.2.20/", check=28)
+        call("heal")
+        call("link", "web-02", "delay=1ms")
+        call("kill", "web-02")
+        assert not seen_outside(lab)
+    finally:
+        call("down")
 
 
 def test_what_cannot_be_laid_out_is_said(lab):
