@@ -108,7 +108,7 @@ static void take_greeting(struct sql_backend *backend, struct text body)
         backend->capabilities |= SQL_CLIENT_MYSQL;
     memcpy(backend->challenge, greeting.challenge, SQL_SCRAMBLE);
     memcpy(proxy->version, greeting.version, sizeof(proxy->version));
-    if (backend->is_relayed && backend->password[0] == '\0') {
+    if (backend->is_relayed && backend->user->challenged != NULL) {
         backend->state = SQL_RELAYING;
         backend->user->challenged(backend);
         return;

@@ -35,19 +35,31 @@ static const struct sql_backend *find_thread(struct sql_session *session, uint64
     return NULL;
 }
 
-static enum sql_role role_of_thread(const struct sql_backend *backend)
+/* Sends the command to the server of that connection, and to no other: the number may be somebody
+ * else's there. False: this session cannot get there. */
+static bool aim(struct sql_session *session, const struct sql_backend *backend)
 {
-    return backend->server->is_primary ? SQL_IS_PRIMARY : SQL_IS_REPLICA;
+    struct sql_backend *link = session->links[SQL_IS_REPLICA];
+    if (backend->server->is_primary)
+        return true;
+    if (session->is_relayed || session->in_transaction)
+        return false;
+    session->target = SQL_IS_REPLICA;
+    if (link != NULL && link->server == backend->server)
+        return true;
+    session->links[SQL_IS_REPLICA] = NULL;
+    if (link != NULL)
+        sql_backend_put(link);
+    return sql_session_link(session, backend->server, &sql_run_user) != NULL;
 }
 
 static void kill_query(struct sql_session *session, struct text packet)
 {
     const struct sql_verdict *verdict = &session->verdict;
     const struct sql_backend *backend = find_thread(session, verdict->number);
-    if (backend == NULL)
+    if (backend == NULL || !aim(session, backend))
         return; /* a number of the server's own */
     struct text text = argument_of(packet);
-    session->target = role_of_thread(backend);
     buffer_clear(&session->request);
     size_t begin = sql_packet_begin(&session->request);
     buffer_append_byte(&session->request, SQL_COM_QUERY);
@@ -61,9 +73,8 @@ static void kill_process(struct sql_session *session, struct text packet)
 {
     struct reader reader = reader_of(argument_of(packet));
     const struct sql_backend *backend = find_thread(session, sql_read_number(&reader, 4));
-    if (backend == NULL)
+    if (backend == NULL || !aim(session, backend))
         return;
-    session->target = role_of_thread(backend);
     buffer_clear(&session->request);
     size_t begin = sql_packet_begin(&session->request);
     buffer_append_byte(&session->request, SQL_COM_PROCESS_KILL);

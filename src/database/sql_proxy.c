@@ -211,7 +211,7 @@ static void refuse_held(struct sql_session *session)
         sql_session_end(session);
         return;
     }
-    if (session->is_cut) {
+    if (session->is_cut || session->has_no_answer) {
         sql_session_abort(session);
         return;
     }
