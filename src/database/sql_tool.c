@@ -3,6 +3,7 @@
  * somebody else.
  */
 #include "database/sql.h"
+#include "database/sql_explain.h"
 #include "database/sql_private.h"
 
 #include "core/log.h"
@@ -19,6 +20,7 @@
 
 const char sql_usage[] =
     "Usage: trilith sql --listen ADDR [--listen ADDR ...] --primary ADDR [--replica ADDR ...]\n"
+    "       trilith sql explain [--sql-mode MODES] STATEMENT ...\n"
     "\n"
     "Pass SQL on to MariaDB servers: writes to the primary, reads to replicas\n"
     "\n"
@@ -190,6 +192,8 @@ static enum cli_end run(struct tool *tool, int count, char **words)
 
 int sql_command_line(int count, char **words)
 {
+    if (count > 0 && strcmp(words[0], "explain") == 0)
+        return sql_explain(count - 1, words + 1);
     struct tool *tool = NEW(struct tool);
     tool->signal_fd = -1;
     enum cli_end end = run(tool, count, words);

@@ -3,7 +3,7 @@
  * before a parenthesis counts as a stored function, which may do anything; so only what MariaDB
  * never takes from the user may be listed as a function or as syntax. A keyword that can also name
  * a stored function (POINT, PATH, JSON_TABLE, ...) is therefore left out.
- * tests/e2e/test_sql_words.py asks a real server about each of them.
+ * tests/e2e/test_sql_statements.py asks a real server about each of them.
  */
 #include "database/sql_text.h"
 
