@@ -53,8 +53,9 @@ struct balancer_policy {
     int64_t eject_most_ms; /* it doubles up to that */
     int64_t eject_percent; /* of the backends that may be out at a time */
     bool is_adaptive;
-    int proxy_protocol;      /* 0, 1, 2: its version */
-    int64_t request_buffer;  /* of a body, before a backend is asked; the rest in a file; 0: none */
+    int proxy_protocol;     /* 0, 1, 2: its version */
+    int64_t request_buffer; /* a body up to that is here before a backend is asked; larger ones pass
+                               piece by piece */
     int64_t response_buffer; /* of what a slow client did not take yet; 0: 256 KiB */
 };
 

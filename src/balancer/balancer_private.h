@@ -92,7 +92,6 @@ struct call {
     int64_t due_ms;   /* of the head of the answer, once the request is sent: of all tries */
     int64_t try_ms;   /* of this try */
     int64_t queue_ms; /* until when it waits for room */
-    int64_t body_at;  /* of a collected body: what was sent */
     enum call_step step;
     uint8_t addresses; /* of the target that did not take the connection */
     uint8_t repeats;   /* connections that broke under it and were replaced */

@@ -10,16 +10,12 @@
 #include "balancer/balancer_private.h"
 
 #include "core/log.h"
-#include "core/sys.h"
 #include "metrics/metrics.h"
 #include "stream/proxy.h"
 
-enum {
-    /* How long a connection may have been idle for a request that cannot be repeated: most servers
-     * keep them for at least two seconds. */
-    FRESH_MS = 1000,
-    PIECE_BYTES = 64 * 1024, /* of a collected body that is in a file */
-};
+/* How long a connection may have been idle for a request that cannot be repeated: most servers keep
+ * them for at least two seconds. */
+#define FRESH_MS 1000
 
 static const struct http_request *request_of(const struct call *call)
 {
@@ -159,28 +155,10 @@ static void send_piece(struct call *call, struct text data, bool is_last)
         balancer_call_sent(call, OK);
 }
 
-/* The next piece of a body that was collected before. */
-static void send_collected(struct call *call)
-{
-    const struct http_body *body = http_body_collected(call->exchange);
-    char piece[PIECE_BYTES];
-    if (body->file < 0) {
-        send_piece(call, body->memory, true);
-        return;
-    }
-    ssize_t len = sys_pread(body->file, piece, sizeof(piece), call->body_at);
-    if (len <= 0 && call->body_at < body->length) {
-        balancer_call_fail(call, 502, "the collected body cannot be read");
-        return;
-    }
-    call->body_at += len;
-    send_piece(call, text_from(piece, (size_t)len), call->body_at >= body->length);
-}
-
 static void read_body(struct call *call)
 {
     if (call->is_collected)
-        send_collected(call);
+        send_piece(call, http_body_collected(call->exchange)->memory, true);
     else
         http_body_read(call->exchange);
 }
@@ -360,7 +338,10 @@ void balancer_call_start(struct http_handler *handler, struct http_exchange *exc
     call->is_repeatable = !request->has_body && is_idempotent(request->method);
     call->is_chunked = request->has_body && request->content_length < 0;
     call->wants_upgrade = request->is_upgrade && balancer_wants_upgrade(request);
-    call->is_collected = request->has_body && policy->request_buffer > 0;
+    /* a small body is here before a backend is asked: a slow client holds none; larger ones stream
+     */
+    call->is_collected = request->has_body && request->content_length >= 0 &&
+                         request->content_length <= policy->request_buffer;
     call->arrived_us = call->step_us = loop_now_us(upstream->loop);
     call->due_ms = loop_now_ms(upstream->loop) + policy->total_ms;
     balancer_read_key(call);

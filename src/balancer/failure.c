@@ -140,6 +140,8 @@ static bool may_repeat(struct call *call)
     if (!call->is_repeatable || call->has_bytes || call->repeats >= pool->policy.retries ||
         !exclude(call))
         return false;
+    if (pool->policy.retry_percent == 0)
+        return false;
     return pool->policy.retry_percent >= 100 ||
            budget_spend(&pool->budget, loop_now_ms(call->upstream->loop));
 }

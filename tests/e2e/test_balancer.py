@@ -6,6 +6,7 @@ import contextlib
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -270,6 +271,42 @@ def test_a_full_backend_makes_requests_wait(workshop, tmp_path):
         statuses = collections.Counter(one.status for one in answers)
         assert 2 <= statuses[200] <= 4 and statuses[200] + statuses[503] == 8, statuses
         assert all("retry-after" in one.headers for one in answers if one.status == 503)
+
+
+def test_backends_are_told_who_asks_by_the_proxy_protocol(workshop):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(30)
+        running = workshop.up(f"""
+            site: www.foobar.com
+            listen: {{ http: HTTP_PORT }}
+            upstreams: {{ api: {{ to: ["http://127.0.0.1:{listener.getsockname()[1]}"], proxy-protocol: v1 }} }}
+            routes: [ {{ path: /, upstream: api }} ]
+            """)
+        with running.raw() as client:
+            for number in range(2):
+                client.send(b"POST /%d HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc" % number)
+                backend, _ = listener.accept()  # a connection for each request
+                with backend:
+                    data = b""
+                    while not data.endswith(b"abc"):
+                        data += backend.recv(65536)
+                    port = client.socket.getsockname()[1]
+                    assert data.startswith(b"PROXY TCP4 127.0.0.1 127.0.0.1 %d %d\r\nPOST /%d HTTP/1.1\r\n"
+                                           % (port, running.port, number)), data
+                    backend.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                    assert client.response().body == b"ok"
+
+
+def test_a_slow_client_holds_no_backend(workshop, tmp_path):
+    """A small body is collected first, a large one passes while it comes."""
+    with pool(workshop, tmp_path, "connections: 1, queue-timeout: 1s", count=1) as (running, _):
+        with running.raw() as slow:
+            slow.send(b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
+            assert ask(running, 3) == ["b0"] * 3
+            slow.send(b"cd")
+            assert slow.response().text.split()[2:5] == ["POST", "/a", "4"]
+        large = b"x" * 300000
+        assert running.request("POST", "/b", body=large).text.split()[2:5] == ["POST", "/b", "300000"]
 
 
 def test_the_request_id_reaches_the_backend(workshop, tmp_path):
