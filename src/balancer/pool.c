@@ -133,8 +133,10 @@ static void refresh(struct target *target, int64_t now_ms)
         loop_defer(pool->loop, &pool->task);
     } else if (before == HEALTH_DOWN && target->state != HEALTH_DOWN) {
         forget_outlier(target); /* a check looked: it is another life */
-        start_slowly(target, now_ms);
+        if (target->was_up)     /* servers that start together need no sparing from each other */
+            start_slowly(target, now_ms);
     }
+    target->was_up = target->was_up || target->state == HEALTH_UP;
     int64_t weight = health_weight(target->entry, target->weight);
     struct chooser *chooser = chooser_of(target);
     chooser_set(chooser, target->index, target->id, weight > 0 ? (uint32_t)weight : 0);

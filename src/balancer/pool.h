@@ -49,6 +49,7 @@ struct target {
     struct outlier outlier;
     struct adaptive adaptive;
     int64_t slow_since_ms; /* starts slowly since; 0: it does not */
+    bool was_up;           /* by its checks: only what is back starts slowly */
     bool is_good;          /* usable as above */
     bool has_gone_down;    /* and its requests were not moved yet */
     /* of the owner */

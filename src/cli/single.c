@@ -172,6 +172,10 @@ int command_proxy(const struct invocation *invocation)
         complain("missing --to URL; write: trilith proxy --to http://127.0.0.1:9000");
         return CLI_USAGE;
     }
+    if (text_find_text(text_of(to), T("://")) < 0) { /* in a file it would be a name */
+        complain("--to '%s' must start with http://, like http://127.0.0.1:9000", to);
+        return CLI_FAILED;
+    }
     bool is_local = text_starts_with(text_of(to), T("http://localhost"));
     snprintf(url, sizeof(url), "%s%s", is_local ? "http://127.0.0.1" : to,
              is_local ? to + strlen("http://localhost") : "");
