@@ -273,7 +273,8 @@ static void wake_again(struct loop_timer *timer)
     for (size_t i = 0; i < proxy->server_count; i++)
         sql_watch_hurry(&proxy->servers[i]);
     loop_timer_start(proxy->loop, &proxy->wake_timer, WAKE_MS);
-    if (sql_proxy_primary(proxy) != NULL && !sql_proxy_is_holding(proxy))
+    bool is_holding = sql_proxy_is_holding(proxy); /* also reads what was announced */
+    if (!is_holding && sql_proxy_primary(proxy) != NULL)
         sql_proxy_wake(proxy);
 }
 
