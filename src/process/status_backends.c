@@ -78,13 +78,22 @@ static void add_pool(const struct parent *parent, json_t *list, const struct sit
             add_backend(parent, list, pool, text_of(entry->name), NULL);
 }
 
+/* The board remembers servers that a reload took away. */
+static bool is_database(const struct site *site, struct text name)
+{
+    const struct site_server *server = site_server_find(site, text_skip(name, strlen("database/")));
+    return server != NULL && site->database.is_present &&
+           site_is_on(site, &site->database.on, server);
+}
+
 static void add_databases(const struct parent *parent, json_t *list)
 {
     size_t at = 0;
     const struct health_entry *at_entry;
     while ((at_entry = health_next(parent->health, T("database/"), &at)) != NULL) {
         struct health_view view;
-        if (!health_read(parent->health, at_entry, &view))
+        if (parent->serving == NULL || !health_read(parent->health, at_entry, &view) ||
+            !is_database(parent->serving->site, text_of(view.name)))
             continue;
         json_t *entry = entry_of(&view, text_of(view.name));
         set_text(entry, "role", health_role_name(view.role));
