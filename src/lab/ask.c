@@ -246,6 +246,14 @@ int lab_enter(int machine)
     return setns(machine, geteuid() != 0 ? flags | CLONE_NEWUSER : flags);
 }
 
+/* Where every machine finds its own state folder. */
+static void machine_state(char *out, size_t size)
+{
+    char runs[LAB_RUN_SIZE];
+    runs_folder(runs, sizeof(runs));
+    snprintf(out, size, "%s/.state", runs);
+}
+
 static int enter_and_run(int machine, char *const command[])
 {
     if (lab_enter(machine) != 0) {
@@ -255,6 +263,9 @@ static int enter_and_run(int machine, char *const command[])
     pid_t pid = fork(); /* only a child is in the new pid namespace */
     if (pid == 0) {
         lab_keep_rights(); /* who may enter a machine is its administrator */
+        char state[LAB_RUN_SIZE + 16];
+        machine_state(state, sizeof(state));
+        setenv("TRILITH_STATE", state, 1); /* `trilith status` finds the machine's server */
         execvp(command[0], command);
         lab_complain("cannot run '%s': %s", command[0], strerror(errno));
         _exit(errno == ENOENT ? 127 : 126);
@@ -316,11 +327,7 @@ int lab_capture(const char *name, const struct lab_options *options)
 /* What `trilith logs -f` shows, from inside the machine. */
 int lab_logs(const char *name, const struct lab_options *options)
 {
-    char state[LAB_RUN_SIZE + 16];
-    runs_folder(state, sizeof(state) - 8);
-    size_t len = strlen(state);
-    snprintf(state + len, sizeof(state) - len, "/.state");
-    char *command[] = { "/proc/self/exe", "logs", "--state", state, "-f", NULL };
+    char *command[] = { "/proc/self/exe", "logs", "-f", NULL };
     return enter(options, command);
 }
 

@@ -227,8 +227,8 @@ struct process_options {
  * status: 0 stopped as asked, 1 did not start (reason on stderr). */
 int process_parent(const struct process_options *options, const struct role *const roles[]);
 
-/* Default state folder: /var/lib/trilith as root, else $XDG_STATE_HOME/trilith or
- * ~/.local/state/trilith. Owned by the caller. */
+/* Default state folder: $TRILITH_STATE; without it /var/lib/trilith as root, else
+ * $XDG_STATE_HOME/trilith or ~/.local/state/trilith. Owned by the caller. */
 char *process_default_state(void);
 
 /* Asks the running parent of a site over its control socket: one command line ("status", "reload",

@@ -28,6 +28,9 @@ char *process_default_state(void)
 {
     char path[STATE_PATH_SIZE];
     const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+    const char *given = getenv("TRILITH_STATE");
+    if (given != NULL && given[0] == '/')
+        return memory_copy_string(given);
     if (geteuid() == 0)
         return memory_copy_string("/var/lib/trilith");
     if (state != NULL && state[0] == '/')

@@ -102,6 +102,8 @@ def test_servers_answer_by_name_and_through_the_door(lab):
     inside = lab.call("exec", "web-01", "--", "sh", "-c", "hostname; cat /proc/1/comm; ls /sys/class/net")
     assert inside.stdout.split() == ["web-01", "lab", "machine", "eth0", "lo"]
     assert lab.call("exec", "client", "--", "sh", "-c", "exit 7", check=7)
+    status = lab.call("exec", "far-01", "--", harness.PROGRAM, "status", lab.name, "--json").stdout
+    assert json.loads(status)["site"] == lab.name, "its own state folder is the default one"
     assert lab.call("up", "site.yaml", "--state", str(lab.shop.folder / "other"), check=1).stderr \
         .startswith(f"trilith lab: a lab of {lab.name} runs already, with another --state")
 
