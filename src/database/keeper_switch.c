@@ -29,12 +29,17 @@ enum {
     ANNOUNCE_MS = 1000,
     DRAIN_MS = 2000, /* for transactions that are open when the hold begins */
     CLOSE_S = 3,     /* for running statements to end */
-    WAIT_S = 5,      /* for the target to apply everything */
+    CATCH_UP_S = 10, /* before the hold */
+    CATCH_UP_TRIES = 5,
+    NEAR_MS = 50,
+    WAIT_S = 5, /* for the target to apply everything */
     CONFIRM_MS = 10000,
     FOLLOW_MS = 10000, /* for the old primary to replicate from the new one */
     ATTACH_MS = 5000,  /* for a replica that is just being set up */
     ROUSE_MS = 120,    /* the agents look that often, and more often after an announcement */
     POLL_MS = 3,
+    SETTLE_MS = 15,       /* most transactions are over then */
+    COUNT_EVERY_MS = 105, /* InnoDB renews its list only when nobody has read it for 100 ms */
 };
 
 struct move {
@@ -171,8 +176,9 @@ static int64_t count_open(struct move *move)
 static void drain(struct move *move)
 {
     int64_t end_ms = clock_now_ms() + DRAIN_MS, open = 0;
+    clock_sleep_ms(SETTLE_MS);
     while ((open = count_open(move)) > 0 && clock_now_ms() < end_ms)
-        clock_sleep_ms(POLL_MS);
+        clock_sleep_ms(COUNT_EVERY_MS);
     if (open > 0)
         session_note(move->session, "%lld transactions are still open after %d ms: they will fail",
                      (long long)open, DRAIN_MS);
@@ -195,7 +201,8 @@ static enum err close_here(struct move *move, struct why *why)
     return err == OK ? OK : fail(why, err, "%s", reason.text);
 }
 
-static enum err wait_for_target(struct move *move, struct why *why)
+/* Until the target has applied what is committed here now. */
+static enum err wait_for_target(struct move *move, int limit_s, struct why *why)
 {
     struct client_rows rows;
     struct session *session = move->session;
@@ -206,12 +213,25 @@ static enum err wait_for_target(struct move *move, struct why *why)
         return err;
     struct text position = client_value(&rows, 0, "position");
     struct text sql = arena_print(session->arena, "SELECT MASTER_GTID_WAIT('%.*s', %d) AS late",
-                                  FMT(position), WAIT_S);
+                                  FMT(position), limit_s);
     err = client_query(move->there, sql.data, session->arena, &rows, &reason);
     if (err == OK && client_number(&rows, 0, "late", 1) == 0)
         return OK;
     return fail(why, err == OK ? ERR_TIMEOUT : err, "%.*s did not get all transactions in %d s%s%s",
-                FMT(move->target->name), WAIT_S, err == OK ? "" : ": ", reason.text);
+                FMT(move->target->name), limit_s, err == OK ? "" : ": ", reason.text);
+}
+
+/* Before anybody is held: what is left to apply during the hold is what is written meanwhile. */
+static enum err catch_up(struct move *move, struct why *why)
+{
+    enum err err = OK;
+    int64_t took_ms = INT64_MAX;
+    for (int i = 0; i < CATCH_UP_TRIES && took_ms > NEAR_MS && err == OK; i++) {
+        int64_t started_ms = clock_now_ms();
+        err = wait_for_target(move, CATCH_UP_S, why);
+        took_ms = clock_now_ms() - started_ms;
+    }
+    return err;
 }
 
 /* ---- decide, confirm ---- */
@@ -287,6 +307,8 @@ static enum err move_primary(struct move *move, struct why *why)
     struct session *session = move->session;
     enum err err = check(move, why);
     if (err == OK)
+        err = catch_up(move, why);
+    if (err == OK)
         err = lock(move, why);
     if (err != OK)
         return err;
@@ -300,7 +322,7 @@ static enum err move_primary(struct move *move, struct why *why)
     err = close_here(move, why);
     if (err == OK) {
         session_note(session, "%.*s takes no more writes", FMT(session->self->name));
-        err = wait_for_target(move, why);
+        err = wait_for_target(move, WAIT_S, why);
     }
     if (err != OK) {
         roll_back(move);

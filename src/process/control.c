@@ -9,7 +9,6 @@
 #include "core/memory.h"
 #include "core/sys.h"
 #include "process/peer.h"
-#include "process/privileges.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -320,12 +319,6 @@ enum err control_open(struct parent *parent, struct why *why)
     umask(before);
     if (!is_bound)
         return fail(why, ERR_SYSTEM, "cannot listen on '%s': %s", path, strerror(error));
-    if (parent->is_root) { /* its group is the process `peer`, see is_allowed() */
-        gid_t group = (gid_t)privileges_uid(text_of(parent->site_name), peer_role.name);
-        if (chown(path, (uid_t)-1, group) != 0 || chmod(path, 0660) != 0)
-            return fail(why, ERR_SYSTEM, "cannot open '%s' to the process `peer`: %s", path,
-                        strerror(errno));
-    }
     return loop_watch_start(parent->loop, &parent->control_watch, parent->control, LOOP_READ,
                             on_control);
 }

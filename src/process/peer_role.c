@@ -79,6 +79,19 @@ static enum err listen_here(struct generation *generation, struct why *why)
     return err;
 }
 
+/* The status of this server is for the others, too: `peer` may connect to the parent's socket,
+ * which hears nothing else from it (control.c). */
+static enum err open_status(struct generation *generation, struct why *why)
+{
+    char path[512];
+    gid_t group = (gid_t)generation_uid(generation, peer_role.name);
+    snprintf(path, sizeof(path), "%.*s/run/control.sock", FMT(generation->state));
+    if (generation->is_root && (chown(path, (uid_t)-1, group) != 0 || chmod(path, 0660) != 0))
+        return fail(why, ERR_SYSTEM, "cannot open '%s' to the process `peer`: %s", path,
+                    strerror(errno));
+    return OK;
+}
+
 static enum err prepare(struct generation *generation, struct why *why)
 {
     struct address address = generation->server->address;
@@ -86,6 +99,8 @@ static enum err prepare(struct generation *generation, struct why *why)
     enum err err = add_key(generation, why);
     if (err == OK)
         err = add_board(generation, why);
+    if (err == OK)
+        err = open_status(generation, why);
     if (err == OK)
         err = listen_here(generation, why);
     if (err == OK)

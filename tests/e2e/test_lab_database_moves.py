@@ -217,6 +217,30 @@ def tier(module_workshop):
     harness.wait_for(here.is_gone, 10, "nothing of the lab is left")
 
 
+ASK = """
+    import os, socket, sys
+    os.setgid(int(sys.argv[2])); os.setgroups([]); os.setuid(int(sys.argv[2]))
+    for line in sys.argv[3:]:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(sys.argv[1])
+            client.sendall(line.encode() + b"\\n")
+            print(client.makefile().readline().strip()[:60])
+"""
+
+
+def test_who_faces_the_network_may_ask_for_the_status_only(tier):
+    uid = (tier.folder("web-01") / "run/peer").stat().st_uid
+    socket = tier.folder("web-01") / "run/control.sock"
+    assert socket.stat().st_mode & 0o777 == 0o660 and socket.stat().st_gid == uid
+    tier.shop.write("ask.py", textwrap.dedent(ASK))
+    answers = tier.run("web-01", "/usr/bin/python3", str(tier.shop.folder / "ask.py"),
+                       f"{tier.inside}/run/control.sock", str(uid), "status", "stop", "reload",
+                       "logs", "version").stdout.splitlines()
+    assert answers[0].startswith('{"ok":true')
+    assert all("only its owner may ask" in answer for answer in answers[1:]) and len(answers) == 5
+    assert tier.states()["web-01"] == "ready"
+
+
 @pytest.fixture(autouse=True)
 def no_writer_is_left(tier):
     yield
