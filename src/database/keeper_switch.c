@@ -24,6 +24,7 @@
 
 enum {
     CLIENT_S = 15,
+    LAG_WAIT_MS = 20000, /* for the target to catch up */
     LAG_LIMIT_MS = 3000, /* of the target, to begin at all */
     HOLD_MS = 15000,     /* how long the SQL proxies wait for us at most */
     ANNOUNCE_MS = 1000,
@@ -94,7 +95,7 @@ static enum err check_replica(struct move *move, struct why *why)
                     "more, `trilith database rebuild %s` fills it anew",
                     name, FMT(client_value(&rows, 0, "Last_SQL_Error")),
                     FMT(client_value(&rows, 0, "Last_IO_Error")), name);
-    int64_t lag_ms = 0, end_ms = clock_now_ms() + ATTACH_MS;
+    int64_t lag_ms = 0, end_ms = clock_now_ms() + LAG_WAIT_MS;
     while (err == OK) { /* it may be catching up */
         arena_reset(move->scratch);
         err =
@@ -107,9 +108,11 @@ static enum err check_replica(struct move *move, struct why *why)
     if (err != OK)
         return fail_in(why, err, "%s", name);
     if (lag_ms > LAG_LIMIT_MS)
-        return fail(why, ERR_STATE,
-                    "%s is %lld ms behind the primary (at most %d): wait until it has caught up",
-                    name, (long long)lag_ms, LAG_LIMIT_MS);
+        return fail(
+            why, ERR_STATE,
+            "%s is %lld ms behind the primary (at most %d) and does not catch up: try again when "
+            "less is written",
+            name, (long long)lag_ms, LAG_LIMIT_MS);
     return OK;
 }
 
