@@ -66,8 +66,10 @@ class Lab:
         return found
 
     def cgroups(self):
-        return [path for root in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
-                for path in pathlib.Path(root).glob(f"**/trilith-lab-{self.name}")]
+        """os.walk goes on when a group ends while it looks."""
+        roots = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
+        return [folder for root in roots for folder, names, _ in os.walk(root)
+                if f"trilith-lab-{self.name}" in names]
 
     def is_gone(self):
         return not self.run_folder.exists() and not self.processes() and not self.cgroups()
