@@ -72,6 +72,11 @@ def check_rows(said, rows):
         assert roles in found[name] and "ready" in found[name]
 
 
+def alternates(lab, count):
+    """A server that was slow for its checks (a busy machine) gets its share back step by step."""
+    harness.wait_for(lambda: is_strict(lab.servers(count)), 40, "strict round-robin")
+
+
 def is_strict(servers):
     return set(servers) == {"web-01", "web-02"} and \
         all(a != b for a, b in zip(servers, servers[1:]))
@@ -85,7 +90,7 @@ def test_distributed_site(make_lab):
     way = rf"asked:  http://{lab.name}/ -> DNS on lb-01: 198\.51\.100\.10 -> lb-01 \(.*\) -> " \
         r"web-0[12] \(app app.*\): status 200 after"
     assert re.search(way, done.stdout)
-    assert is_strict(lab.servers(20)), "round-robin"
+    alternates(lab, 20)
     messages = [f"message-{i}" for i in range(4)]
     for message in messages:
         assert lab.sign(message) == "303", "whichever server gets the form"
@@ -114,6 +119,6 @@ def test_database_on_the_balancer(make_lab):
     assert request["address"] == "198.51.100.10"
     assert [hop["server"] for hop in request["path"]][0] == "lb-01"
     assert request["path"][1]["server"] in ("web-01", "web-02")
-    assert is_strict(lab.servers(10)), "round-robin"
+    alternates(lab, 10)
     assert lab.sign("hello") == "303"
     assert lab.entries("lb-01") == ["hello"]
