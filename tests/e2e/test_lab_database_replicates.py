@@ -164,11 +164,13 @@ class Tier(Lab):
 @pytest.fixture(scope="module")
 def tier(module_workshop):
     lab = Tier(module_workshop)
-    lab.up()
-    lab.sql("web-01", "CREATE TABLE shop.entries (id INT PRIMARY KEY, v TEXT)")
-    yield lab
-    if lab.run_folder.exists():
-        lab.call("down", check=None)
+    try:
+        lab.up()
+        lab.sql("web-01", "CREATE TABLE shop.entries (id INT PRIMARY KEY, v TEXT)")
+        yield lab
+    finally:
+        if lab.run_folder.exists():
+            lab.call("down", check=None)
     harness.wait_for(lab.is_gone, 15, "the lab's end")
 
 
