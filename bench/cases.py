@@ -6,6 +6,7 @@ import shutil
 import time
 
 import measure
+import relays
 import servers
 from servers import TOP, Unavailable, write
 
@@ -173,6 +174,16 @@ def trilith_asgi(folder):
                                "asgi: asgi_app:app, workers: 1")
 
 
+def relay(name, mode, title, peers, **options):
+    """Trilith and its peers as relays before the same backend."""
+    def make(function, *arguments):
+        return lambda folder: function(folder, *arguments, **options)
+    both = [make(relays.haproxy, mode)] + ([make(relays.nginx_http)] if mode == "http" else [])
+    return Case(name, "balancer" if mode == "http" else "tcp", title,
+                both + [make(relays.trilith, mode)],
+                [Target(peer, 0.65, True) for peer in peers])
+
+
 CASES = [
     static("1k", False, 0.60),
     static("16k", False, 0.70),
@@ -193,6 +204,13 @@ CASES = [
          [Target("nginx + php-fpm keep-alive", 1.0)],
          note="A php-fpm child stays with a kept connection, so nginx's keep-alive starves those "
               "clients that find no child: see the errors of its row."),
+    relay("balancer", "http", "HTTP balancer, 64 connections", ["haproxy http", "nginx http"]),
+    relay("balancer-10k", "http", f"HTTP balancer, {relays.CROWD:,} connections",
+          ["haproxy http", "nginx http"], connections=relays.CROWD),
+    relay("balancer-1000", "http", "HTTP balancer, 1,000 backends",
+          ["haproxy http", "nginx http"], backends=relays.MANY),
+    relay("tcp", "tcp", "Layer 4, 64 connections", ["haproxy tcp"]),
+    relay("tcp-10k", "tcp", f"Layer 4, {relays.CROWD:,} connections", ["haproxy tcp"], connections=relays.CROWD),
     Case("guestbook", "guestbook", "Guestbook page: a query and a template of 20 entries",
          [guestbook_servers], [Target("nginx + gunicorn sync", 1.5)], same_page,
          note="CPU is that of web server and application; the database's is in its own column. "
