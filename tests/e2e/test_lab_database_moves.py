@@ -209,12 +209,15 @@ class Watcher(threading.Thread):
 @pytest.fixture(scope="module")
 def tier(module_workshop):
     here = Tier(module_workshop)
-    here.up(timeout=120)
-    assert here.settle() == "web-01"
-    here.sql("web-01", "CREATE TABLE shop.ids (id VARCHAR(64) PRIMARY KEY)")
-    yield here
-    here.call("down")
-    harness.wait_for(here.is_gone, 10, "nothing of the lab is left")
+    try:
+        here.up(timeout=120)
+        assert here.settle() == "web-01"
+        here.sql("web-01", "CREATE TABLE shop.ids (id VARCHAR(64) PRIMARY KEY)")
+        yield here
+    finally:  # a start that failed must not leave its lab either
+        if here.run_folder.exists():
+            here.call("down")
+        harness.wait_for(here.is_gone, 10, "nothing of the lab is left")
 
 
 ASK = """
