@@ -14,12 +14,14 @@
 
 enum { KNOWN = 64, KNOWN_BYTES = 120, KNOWN_MS = 500 };
 
-/* A path that was a script a moment ago. If it is gone, php-fpm says so. */
+/* A path that led to a script a moment ago. If the script is gone, php-fpm says so. */
 struct known {
     int64_t until_ms;
     uint8_t len;
     uint8_t script_len;
+    bool is_slice; /* the script is the front of the path, what follows its PATH_INFO */
     char path[KNOWN_BYTES];
+    char script[KNOWN_BYTES];
 };
 
 struct php_handler {
@@ -66,21 +68,45 @@ static bool has_odd_encoding(struct text raw_path)
     return false;
 }
 
+static struct php_place recall(const struct known *known, struct text path, struct arena *arena)
+{
+    struct php_place place = { .kind = PLACE_SCRIPT };
+    if (known->is_slice) {
+        place.script = text_part(path, 0, known->script_len);
+        place.path_info = text_skip(path, known->script_len);
+    } else {
+        place.script = arena_copy(arena, text_from(known->script, known->script_len));
+        place.kind = place.script.data != NULL ? PLACE_SCRIPT : PLACE_NONE;
+    }
+    return place;
+}
+
+/* The front script answers for what is no file, and a file may come at any time: that is known for
+ * the requests of one turn of the loop only. */
+static void remember(struct known *known, struct text path, const struct php_place *place,
+                     int64_t now_ms)
+{
+    bool is_slice = place->script.data == path.data;
+    bool is_index = text_ends_with(path, T("/")) && text_starts_with(place->script, path);
+    if (place->kind != PLACE_SCRIPT || path.len > KNOWN_BYTES || place->script.len > KNOWN_BYTES)
+        return;
+    *known = (struct known){ .until_ms = now_ms + (is_slice || is_index ? KNOWN_MS : 1),
+                             .len = (uint8_t)path.len,
+                             .script_len = (uint8_t)place->script.len,
+                             .is_slice = is_slice };
+    memcpy(known->path, path.data, path.len);
+    memcpy(known->script, place->script.data, place->script.len);
+}
+
 static struct php_place look_up(struct php_handler *self, struct text path, struct arena *arena)
 {
     int64_t now_ms = loop_now_ms(self->pool->loop);
     struct known *known = &self->known[text_hash(path) % KNOWN];
     if (now_ms < known->until_ms && text_equal(text_from(known->path, known->len), path))
-        return (struct php_place){ PLACE_SCRIPT, text_part(path, 0, known->script_len),
-                                   text_skip(path, known->script_len) };
+        return recall(known, path, arena);
     struct php_place place =
         php_place_find(self->pool->documents, path, self->pool->app->front, arena);
-    bool is_itself = place.kind == PLACE_SCRIPT && text_starts_with(path, place.script);
-    if (is_itself && path.len <= KNOWN_BYTES) {
-        *known =
-            (struct known){ now_ms + KNOWN_MS, (uint8_t)path.len, (uint8_t)place.script.len, "" };
-        memcpy(known->path, path.data, path.len);
-    }
+    remember(known, path, &place, now_ms);
     return place;
 }
 

@@ -116,6 +116,12 @@ def test_places(workshop, site):
     for path in ("/source.phtml", "/lib.inc", "/.htaccess", "/.git/config"):
         assert site.get(path).status == 404, path
     assert site.get("/nothing.php").headers.get("x-front") == "yes"
+    for _ in range(2):  # what is remembered of a path is what was found
+        assert "PATH_INFO" not in answer(site, "/index.phpx")["server"]
+        assert answer(site, "/")["server"]["SCRIPT_NAME"] == "/index.php"
+    workshop.write("public/index.phpx", "a file by now")
+    time.sleep(0.01)
+    assert site.get("/index.phpx").body == b"a file by now"
     got = site.get("/head.php")
     assert got.status == 404 and got.body == b"gone"
     assert [value.split(";")[0] for name, value in got.all_headers if name == "set-cookie"] == ["a=1", "b=2"]
