@@ -222,7 +222,10 @@ def post():
         "INSERT INTO entries (form, name, message, server, created)"
         " VALUES (%s, %s, %s, %s, UTC_TIMESTAMP(3)) ON DUPLICATE KEY UPDATE id = id",
         (form, name, message, SERVER))
-    number = database.query("SELECT id FROM entries WHERE form = %s", (form,))[0][0]
+    # Read with a lock, so where it is written: of a form sent twice to two servers the second writes
+    # nothing that a replica could be waited for.
+    number = database.query("SELECT id FROM entries WHERE form = %s LOCK IN SHARE MODE",
+                            (form,))[0][0]
     return redirect(url_for("index") + f"#entry-{number}", 303)
 
 

@@ -57,9 +57,7 @@ class Proxy:
         self.process = subprocess.Popen(
             command, env={**os.environ, "SQL_USER": "root", "SQL_PASSWORD": ""},
             stdout=self.log, stderr=self.log)
-        end = time.monotonic() + 20
-        while not self.socket.exists() and time.monotonic() < end:
-            time.sleep(0.02)
+        mariadb_tier.wait_until_accepting(self.socket, self.process)
 
     def stop(self):
         self.process.terminate()

@@ -60,6 +60,18 @@ def free_port():
                 continue
 
 
+def wait_until_accepting(path, process, seconds=30):
+    """Until the program listens on that Unix socket: the file is there a moment before."""
+    end = time.monotonic() + seconds
+    while True:
+        with socket.socket(socket.AF_UNIX) as client:
+            if client.connect_ex(str(path)) == 0:
+                return
+        if process.poll() is not None or time.monotonic() > end:
+            raise RuntimeError(f"nobody listens on {path}, exit status {process.poll()}")
+        time.sleep(0.02)
+
+
 class Server:
     """One mariadbd; `stop` ends it."""
 

@@ -142,7 +142,7 @@ def test_a_sticky_client_stays_and_others_are_spread(workshop, tmp_path):
 def test_hashes_keep_a_key_on_its_backend(workshop, tmp_path):
     policy = "algorithm: consistent-hash, hash: header:X-Key"
     with pool(workshop, tmp_path, policy, count=3) as (running, backends):
-        keys = [str(n) for n in range(24)]
+        keys = [str(n) for n in range(60)]
         before = {key: ask(running, 1, headers={"X-Key": key})[0] for key in keys}
         assert set(before.values()) == {"b0", "b1", "b2"}
         assert before == {key: ask(running, 1, headers={"X-Key": key})[0] for key in keys}
@@ -187,8 +187,8 @@ def test_a_request_is_repeated_only_if_it_may_be(workshop, tmp_path):
             harness.wait_for(lambda: "up" in states(running).values(), 20, "one is back")
             get.send(b"GET /a HTTP/1.1\r\nHost: www.foobar.com\r\n\r\n")
             assert get.response().status == 200
-        log = running.all_logs()
-        line = next(one for one in log.splitlines() if "upstream failed" in one)
+        line = harness.wait_for(lambda: next((one for one in running.all_logs().splitlines()
+                                              if "upstream failed" in one), ""), what="the log")
         assert re.search(r'handler=upstream/api/127\.0\.0\.1:\d+ reason=".*" status=502 step="?[a-z ]+"? '
                          r"step_took=\d+ms took=\d+ms .*request=[0-9a-f]{32}", line), line
 
@@ -235,7 +235,7 @@ def test_a_hanging_backend_costs_nothing(workshop, tmp_path):
 
 
 def test_one_that_fails_is_left_out_and_tried_again(workshop, tmp_path):
-    policy = "outlier: {failures: 3, eject: 1s, most: 50%}, slow-start: 0s"
+    policy = "outlier: {failures: 3, eject: 4s, most: 50%}, slow-start: 0s"
     with pool(workshop, tmp_path, policy) as (running, backends):
         sick = pathlib.Path(backends[0].name + ".sick")
         sick.touch()

@@ -116,6 +116,10 @@ class Tier(Lab):
     def kill_database(self, machine):
         self.run(machine, "sh", "-c", "kill -9 $(pidof mariadbd)", check=None)
 
+    def is_open(self, seconds):
+        harness.wait_for(lambda: self.sql("web-01", "SELECT @@read_only", check=None) == "0", seconds,
+                         "the primary to take writes")
+
     def wait_equal(self, seconds=60):
         """The replica has all that the primary has now."""
         wanted = harness.wait_for(lambda: self.position("web-01"), seconds, "a primary")
@@ -157,16 +161,18 @@ class Tier(Lab):
             self.wait_equal()
             first = self.checksums("web-01")
             assert len(first) >= 3 and first == self.checksums("web-02")
-        harness.wait_for(lambda: self.sql("web-01", "SELECT @@read_only") == "0", 20,
-                         "the primary to be open again")
+        self.is_open(20)
 
 
 @pytest.fixture(scope="module")
 def tier(module_workshop):
     lab = Tier(module_workshop)
     try:
-        lab.up()
-        lab.sql("web-01", "CREATE TABLE shop.entries (id INT PRIMARY KEY, v TEXT)")
+        lab.up(timeout=120)
+        lab.is_open(60)
+        lab.sql("web-01", "CREATE TABLE shop.entries (id INT PRIMARY KEY, v TEXT);"
+                "INSERT INTO shop.entries VALUES (0, 'there before')")
+        lab.wait_equal()
         yield lab
     finally:
         if lab.run_folder.exists():
@@ -251,8 +257,7 @@ def test_what_is_written_under_faults_is_the_same_everywhere(tier):
         output.seek(0)
         acknowledged = [int(line) for line in output]
     print(f"seed {seed}: {len(acknowledged)} writes, {len(done)} faults: {done}")
-    harness.wait_for(lambda: tier.sql("web-01", "SELECT @@read_only", check=None) == "0", 60,
-                     "the primary")
+    tier.is_open(60)
     harness.wait_for(lambda: tier.sql("web-02", "SELECT 1", check=None) == "1", 60, "the replica")
     tier.wait_equal(120)
     tier.same_checksums()
@@ -272,8 +277,7 @@ def test_a_dead_primary_is_an_alert_and_reads_go_on(tier):
                      30, "the replica's note")
     assert int(tier.sql("web-02", "SELECT COUNT(*) FROM shop.entries")) > 0
     tier.power_on("web-01")
-    harness.wait_for(lambda: tier.sql("web-01", "SELECT @@read_only", check=None) == "0", 30,
-                     "the primary")
+    tier.is_open(30)
     tier.sql("web-01", "INSERT INTO shop.entries VALUES (-1, 'after')")
     tier.wait_equal()
     harness.wait_for(lambda: tier.notes("web-02")["web-02"] == "replica of web-01", 30, "peace")
@@ -291,7 +295,7 @@ def test_semi_sync_acknowledges_only_what_two_have(tier):
     harness.wait_for(lambda: "writes wait" in tier.notes("web-01")["web-01"], 30, "the note")
     assert late.poll() is None
     tier.call("start", "web-02")
-    assert late.wait(30) == 0
+    assert late.wait(60) == 0
     tier.wait_equal()
     assert tier.sql("web-02", "SELECT COUNT(*) FROM shop.entries WHERE id IN (-2, -3)") == "2"
     tier.replicate("async")

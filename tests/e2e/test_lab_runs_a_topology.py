@@ -30,7 +30,7 @@ class Lab:
         shop.write("www/index.html", "a page of the lab\n")
         self.run_folder = pathlib.Path("/run/trilith-lab") / self.name
 
-    def call(self, *words, check=0, timeout=60):
+    def call(self, *words, check=0, timeout=120):
         arguments = ["lab", words[0], "--lab", self.name, *words[1:]]
         done = subprocess.run([harness.PROGRAM, *arguments], cwd=self.shop.folder, timeout=timeout,
                               capture_output=True, text=True, stdin=subprocess.DEVNULL)
@@ -44,7 +44,9 @@ class Lab:
                          port, *words, **options), int(port)
 
     def curl(self, url, check=0, machine="client"):
-        return self.call("exec", machine, "--", "curl", "-sS", "-m", "2", url, check=check).stdout
+        patience = "20" if check == 0 else "2"  # seconds; a busy machine's answer comes late
+        return self.call("exec", machine, "--", "curl", "-sS", "-m", patience, url,
+                         check=check).stdout
 
     def states(self):
         rows = json.loads(self.call("status", "--json").stdout)["machines"]
@@ -88,7 +90,7 @@ def lab(workshop):
     yield here
     if here.run_folder.exists() and here.run_folder.is_relative_to("/run"):
         here.call("down")
-    harness.wait_for(here.is_gone, 10, "nothing of the lab is left")
+    harness.wait_for(here.is_gone, 30, "nothing of the lab is left")
     assert not seen_outside(here)
 
 
@@ -138,10 +140,10 @@ def test_power_pause_and_cables(lab):
     lab.up()
     assert not seen_outside(lab)
     lab.call("kill", "web-02")
-    harness.wait_for(lambda: lab.states()["web-02"] == "off", 5, "web-02 is off")
+    harness.wait_for(lambda: lab.states()["web-02"] == "off", 30, "web-02 is off")
     assert lab.curl("http://198.51.100.12/", check=None) == ""
     lab.call("start", "web-02")
-    harness.wait_for(lambda: lab.states()["web-02"] == "ready", 10, "web-02 is back")
+    harness.wait_for(lambda: lab.states()["web-02"] == "ready", 30, "web-02 is back")
     assert lab.curl("http://198.51.100.12/") == "a page of the lab\n"
     lab.call("pause", "web-02")
     assert lab.curl("http://198.51.100.12/", check=28) == ""
@@ -152,13 +154,13 @@ def test_power_pause_and_cables(lab):
     lab.call("heal", "far-01")
     is_back(lab, "http://192.0.2.20/")
     lab.call("stop", "web-02")
-    harness.wait_for(lambda: lab.states()["web-02"] == "off", 10, "web-02 has stopped")
+    harness.wait_for(lambda: lab.states()["web-02"] == "off", 30, "web-02 has stopped")
     assert "there is no" not in lab.call("kill", "nobody", check=1).stdout
 
 
 def is_back(lab, url):
     """Neighbours that were looked for in vain are looked for again after a second."""
-    harness.wait_for(lambda: lab.curl(url, check=None) == "a page of the lab\n", 10, f"{url} is back")
+    harness.wait_for(lambda: lab.curl(url, check=None) == "a page of the lab\n", 30, f"{url} is back")
 
 
 def seconds_to(lab, url):
@@ -166,21 +168,30 @@ def seconds_to(lab, url):
                           "%{time_total}", url, check=None).stdout)
 
 
+def takes(lab, url, least, most):
+    """Each time so many seconds at least; whatever else the machine does, once less than most."""
+    def is_quick():
+        took = seconds_to(lab, url)
+        assert took >= least, f"{url} after {took} s"
+        return took < most
+    harness.wait_for(is_quick, 30, f"{url} in less than {most} s")
+
+
 def test_bad_cables_and_partitions(lab):
     lab.up()
     page, far = "http://198.51.100.12/", "http://192.0.2.20/"
     assert lab.curl(page)
     lab.call("link", "web-02", "delay=50ms")
-    assert 0.2 <= seconds_to(lab, page) < 1.0, "two round trips of 100 ms"
+    takes(lab, page, 0.2, 1)  # two round trips of 100 ms
     assert "delay=50ms" in lab.call("status").stdout
     lab.call("link", "web-02", "loss=100%")
     assert lab.curl(page, check=28) == ""
     assert "not understood" in lab.call("link", "web-02", "delay=soon", check=1).stderr
     lab.shop.write("www/half-a-megabyte", b"x" * 500_000)
     lab.call("link", "web-02", "rate=8mbit")
-    assert 0.35 < seconds_to(lab, page + "half-a-megabyte") < 2, "half a second's worth"
+    takes(lab, page + "half-a-megabyte", 0.35, 2)  # half a second's worth
     lab.call("link", "web-02")
-    assert seconds_to(lab, page + "half-a-megabyte") < 0.3
+    takes(lab, page + "half-a-megabyte", 0, 0.3)
 
     lab.call("partition", "web-01,client", "web-02,far-01")
     assert lab.curl(page, check=28) == "" and lab.curl(far, check=28) == ""
@@ -203,7 +214,7 @@ def test_packets_can_be_seen(lab):
     try:
         harness.wait_for(lambda: b"listening on eth0" in said.read_bytes(), 10, "tcpdump listens")
         lab.curl("http://198.51.100.12/")
-        packets = capture.communicate(timeout=10)[0]
+        packets = capture.communicate(timeout=30)[0]
     finally:
         lab.call("down")  # ends tcpdump with its machine
         capture.wait(timeout=10)
@@ -216,14 +227,14 @@ def test_a_killed_lab_leaves_nothing(lab, victim):
     pids = [pid for pid, word in lab.processes().items() if word == f"lab {victim}"]
     assert len(pids) == 1
     os.kill(pids[0], signal.SIGKILL)
-    harness.wait_for(lab.is_gone, 10, "nothing of the lab is left")
+    harness.wait_for(lab.is_gone, 30, "nothing of the lab is left")
 
 
 def test_up_and_down_again_and_again(lab):
     for _ in range(5):
         lab.up()
         lab.call("down")
-        harness.wait_for(lab.is_gone, 5, "nothing of the lab is left")
+        harness.wait_for(lab.is_gone, 30, "nothing of the lab is left")
 
 
 def may_make_namespaces():
@@ -252,7 +263,7 @@ def test_an_ordinary_user_has_a_lab(lab):
         said = call("up", "site.yaml", "--state", str(home / "state"), "--port", "0")
         assert "status 200 after" in said
         page = f"http://{lab.name}/"
-        assert call("exec", "client", "--", "curl", "-sS", "-m", "2", page) == "a page of the lab\n"
+        assert call("exec", "client", "--", "curl", "-sS", "-m", "20", page) == "a page of the lab\n"
         assert call("exec", "web-01", "--", "id", "-u") == "65534\n"
         call("partition", "client", "web-01,web-02,far-01")
         call("exec", "client", "--", "curl", "-sS", "-m", "1", "http://192.0.2.20/", check=28)

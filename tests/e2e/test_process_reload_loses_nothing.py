@@ -35,6 +35,12 @@ class Loads:
         for load in self.loads:
             load.stop()
 
+    def go_on(self, more=10):
+        """Waits until each client kind has had so many more answers."""
+        wanted = [load.result.succeeded + more for load in self.loads]
+        harness.wait_for(lambda: all(load.result.succeeded > count for load, count in
+                                     zip(self.loads, wanted)), 60, "answers")
+
     def check(self):
         total = sum(load.result.succeeded for load in self.loads)
         report = "\n".join(str(load.result) for load in self.loads)
@@ -47,6 +53,7 @@ def test_twenty_reloads(site):
     with Loads(site.port) as loads:
         for _ in range(RELOADS):
             site.reload()
+        loads.go_on()
     loads.check()
 
 
@@ -65,8 +72,10 @@ def test_new_code_is_loaded(site):
     code = site.folder / "app/echo.py"
     code.write_text(code.read_text().replace('"pid": os.getpid()', '"release": 2'))
     with Loads(site.port) as loads:
+        loads.go_on()
         site.reload()
         assert site.get("/").json()["release"] == 2
+        loads.go_on()
     loads.check()
 
 
@@ -91,11 +100,11 @@ def append(site, name, text):
 @pytest.mark.parametrize("name,break_it,word", BROKEN, ids=[b[0] for b in BROKEN])
 def test_a_broken_generation_never_serves(site, name, break_it, word):
     with Loads(site.port) as loads:
-        time.sleep(0.3)  # load before
+        loads.go_on()
         break_it(site)
         refused = site.reload(check=None)
         assert refused.returncode != 0 and word in refused.stdout + refused.stderr
-        time.sleep(0.3)  # and after
+        loads.go_on()
     loads.check()
     assert site.get("/").status == 200
     assert site.process.poll() is None
@@ -128,6 +137,7 @@ def test_two_reloads_at_once(site):
             thread.start()
         for thread in threads:
             thread.join()
+        loads.go_on()
     loads.check()
     assert any(r.returncode == 0 for r in results)
     harness.wait_for(lambda: site.reload(check=None).returncode == 0, 10)

@@ -28,7 +28,7 @@ class Proxy:
             env={"SQL_USER": USER, "SQL_PASSWORD": PASSWORD, "PATH": harness.PATH,
                  **{k: v for k, v in os.environ.items() if k.endswith("SAN_OPTIONS")}},
             stdout=open(folder / "proxy.log", "ab"), stderr=subprocess.STDOUT)
-        harness.wait_for(self.socket.exists, 30, "the proxy's socket")
+        mariadb_tier.wait_until_accepting(self.socket, self.process)
 
     @contextlib.contextmanager
     def session(self, **options):
