@@ -99,8 +99,9 @@ def test_reads_go_to_the_replica_and_writes_to_the_primary(proxy):
     with session(proxy) as cursor:
         reaches_replica(cursor)
         cursor.execute("INSERT INTO t (a) VALUES ('x')")
-        assert cursor.lastrowid == one(cursor, "SELECT LAST_INSERT_ID()")
-        assert one(cursor, "SELECT COUNT(*) FROM t WHERE id = %s", cursor.lastrowid) == 1
+        number = cursor.lastrowid
+        assert number == one(cursor, "SELECT LAST_INSERT_ID()")
+        assert one(cursor, "SELECT COUNT(*) FROM t WHERE id = %s", number) == 1
         assert one(cursor, "SELECT name FROM here FOR UPDATE") == "primary"
         assert one(cursor, "SELECT name FROM here LOCK IN SHARE MODE") == "primary"
         assert one(cursor, "SELECT /*! SQL_NO_CACHE */ name FROM here -- end") == \
