@@ -10,6 +10,7 @@
 #include "core/memory.h"
 #include "core/sys.h"
 #include "database/keeper.h"
+#include "process/swap.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -22,13 +23,10 @@
 enum { SESSIONS = 8, REAP_MS = 200, ARENA_LIMIT = 32 << 20 };
 
 struct keeper {
-    struct process *self;
-    struct loop *loop;
-    struct loop_watch channel, listener;
+    struct swap swap;
+    struct loop_watch listener;
     struct loop_timer reap;
-    struct generation *live, *next;
     pid_t sessions[SESSIONS];
-    char buffer[MESSAGE_TEXT_LIMIT + 64];
 };
 
 static size_t keeper_count(const struct generation *generation)
@@ -66,7 +64,7 @@ static bool is_allowed(const struct keeper *keeper, int fd)
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) != 0)
         return false;
     for (size_t i = 0; i < COUNT(roles); i++)
-        if (who.uid == generation_uid(keeper->live, roles[i]))
+        if (who.uid == generation_uid(keeper->swap.live, roles[i]))
             return true;
     return who.uid == 0;
 }
@@ -74,16 +72,17 @@ static bool is_allowed(const struct keeper *keeper, int fd)
 _Noreturn static void session_main(const struct keeper *keeper, int fd, pid_t parent)
 {
     struct why why = { "" };
-    struct session session = { .generation = keeper->live,
-                               .site = keeper->live->site,
-                               .self = keeper->live->server,
+    const struct generation *live = keeper->swap.live;
+    struct session session = { .generation = live,
+                               .site = live->site,
+                               .self = live->server,
                                .arena = arena_new(ARENA_LIMIT, 0) };
     signal(SIGCHLD, SIG_DFL);
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
         _exit(1);
     prctl(PR_SET_NAME, "keeper/session");
     peer_stream_init(&session.stream, fd, 0);
-    if (database_place_find(session.arena, keeper->live->state, &session.place, &why) == OK)
+    if (database_place_find(session.arena, live->state, &session.place, &why) == OK)
         session_serve(&session);
     peer_stream_close(&session.stream);
     _exit(0);
@@ -125,117 +124,42 @@ static void reap(struct loop_timer *timer)
             log_error("keeper", "a session was killed", INT("signal", WTERMSIG(status)));
         keeper->sessions[i] = 0;
     }
-    loop_timer_start(keeper->loop, timer, REAP_MS);
+    loop_timer_start(keeper->swap.loop, timer, REAP_MS);
 }
 
 /* ---- generations ---- */
 
-static void commit(struct keeper *keeper, uint64_t number)
+static enum err use(struct swap *swap, const struct generation *generation, struct why *why)
 {
-    struct generation *old = keeper->live;
-    if (keeper->next == NULL || keeper->next->number != number)
-        return;
-    if (old != NULL)
+    struct keeper *keeper = list_entry(swap, struct keeper, swap);
+    if (swap->live != NULL)
         loop_watch_stop(&keeper->listener);
-    keeper->live = keeper->next;
-    keeper->next = NULL;
-    if (loop_watch_start(keeper->loop, &keeper->listener,
-                         generation_fd(keeper->live, "keeper.local"), LOOP_READ,
-                         on_listener) != OK) {
-        log_error("keeper", "cannot watch the listening socket");
-        loop_stop(keeper->loop);
-    }
-    if (old != NULL)
-        process_send(keeper->self, MESSAGE_RELEASED, old->number, T(""));
-    generation_free(old);
-}
-
-static void take(struct keeper *keeper, struct generation *generation)
-{
-    generation_free(keeper->next);
-    keeper->next = generation;
-    process_send(keeper->self, MESSAGE_READY, generation->number, T(""));
-}
-
-static void handle(struct keeper *keeper, const struct message *message,
-                   struct generation *generation)
-{
-    switch (message->type) {
-    case MESSAGE_CONFIG:
-        if (generation != NULL)
-            take(keeper, generation);
-        break;
-    case MESSAGE_COMMIT:
-        commit(keeper, message->generation);
-        break;
-    case MESSAGE_DISCARD:
-        if (keeper->next != NULL && keeper->next->number == message->generation) {
-            generation_free(keeper->next);
-            keeper->next = NULL;
-        }
-        break;
-    case MESSAGE_DRAIN:
-    case MESSAGE_STOP:
-        loop_stop(keeper->loop);
-        break;
-    case MESSAGE_READY:
-    case MESSAGE_FAILED:
-    case MESSAGE_RELEASED:
-    case MESSAGE_WORKERS:
-    case MESSAGE_NOTE:
-    case MESSAGE_LOG_PIPE:
-    case MESSAGE_LAST:
-        break; /* never to a role of this kind */
-    }
-}
-
-static void on_channel(struct loop_watch *watch, unsigned events)
-{
-    struct keeper *keeper = list_entry(watch, struct keeper, channel);
-    (void)events;
-    for (;;) {
-        struct message message;
-        struct generation *generation = NULL;
-        struct why why = { "" };
-        enum err err = process_receive(keeper->self, &message, keeper->buffer,
-                                       sizeof(keeper->buffer), &generation, &why);
-        if (err == ERR_BUSY)
-            return;
-        if (err == ERR_CLOSED) { /* the parent is gone, and so should we be */
-            loop_stop(keeper->loop);
-            return;
-        }
-        if (err != OK) {
-            log_error("keeper", "bad message from the parent", STRING("why", why.text));
-            return;
-        }
-        handle(keeper, &message, generation);
-    }
+    enum err err =
+        loop_watch_start(swap->loop, &keeper->listener, generation_fd(generation, "keeper.local"),
+                         LOOP_READ, on_listener);
+    if (err == OK)
+        return OK;
+    loop_stop(swap->loop); /* the parent starts another */
+    return fail(why, err, "cannot watch the listening socket");
 }
 
 static int run(struct process *self)
 {
+    static const struct swap_steps steps = { .area = "keeper", .use = use };
     struct why why = { "" };
     struct keeper *keeper = NEW(struct keeper);
-    keeper->self = self;
+    struct loop *loop;
     loop_timer_init(&keeper->reap, reap);
     /* epoll: sessions are forked, and would share a ring */
-    enum err err = loop_new(LOOP_EPOLL, &keeper->loop, &why);
+    enum err err = loop_new(LOOP_EPOLL, &loop, &why);
     if (err == OK)
-        err =
-            loop_watch_start(keeper->loop, &keeper->channel, self->channel, LOOP_READ, on_channel);
+        err = swap_start(&keeper->swap, &steps, self, loop, &why);
     if (err != OK) {
-        process_send(self, MESSAGE_FAILED, self->first->number, text_of(why.text));
+        log_error("keeper", "cannot start", STRING("why", why.text));
         return 1;
     }
-    struct generation *first = self->first;
-    uint64_t number = first->number;
-    self->first = NULL; /* ours from here on */
-    take(keeper, first);
-    if (self->is_replay)
-        commit(keeper, number);
-    loop_timer_start(keeper->loop, &keeper->reap, REAP_MS);
-    loop_run(keeper->loop);
+    loop_timer_start(loop, &keeper->reap, REAP_MS);
+    loop_run(loop);
     return 0; /* sessions are killed with this process */
 }
 

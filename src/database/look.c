@@ -35,7 +35,7 @@ void look_reset(struct watch *watch)
 
 const struct site_server *look_primary(const struct watch *watch)
 {
-    const struct site *site = watch->live->site;
+    const struct site *site = watch->swap.live->site;
     const struct member_record *record = &watch->facts.record;
     if (watch->learned.epoch > record->epoch)
         record = &watch->learned;
@@ -52,7 +52,7 @@ static enum err open_local(struct watch *watch, enum database_account account,
 {
     struct client_target target = {
         .socket = watch->socket,
-        .user = database_account_name(watch->live->site, account),
+        .user = database_account_name(watch->swap.live->site, account),
         .password = watch->password[account],
         .timeout_s = LOCAL_TIMEOUT_S,
     };
@@ -65,11 +65,11 @@ static enum err open_remote(struct watch *watch, const struct site_server *serve
     struct address address = server->address;
     struct client_target target = {
         .address = &address,
-        .user = database_account_name(watch->live->site, ACCOUNT_MONITOR),
+        .user = database_account_name(watch->swap.live->site, ACCOUNT_MONITOR),
         .password = watch->password[ACCOUNT_MONITOR],
         .timeout_s = REMOTE_TIMEOUT_S,
     };
-    address_set_port(&address, (uint16_t)database_port(watch->live->site));
+    address_set_port(&address, (uint16_t)database_port(watch->swap.live->site));
     return client_open(&target, client, why);
 }
 
@@ -86,7 +86,7 @@ static enum err ask_server(struct watch *watch, const struct site_server *server
 
 static void make_wish(struct watch *watch, struct member_wish *wish)
 {
-    const struct site *site = watch->live->site;
+    const struct site *site = watch->swap.live->site;
     *wish =
         (struct member_wish){ .self = watch->target,
                               .primary = look_primary(watch),
@@ -103,7 +103,7 @@ static void make_wish(struct watch *watch, struct member_wish *wish)
  * object; then what is written here counts. True: nobody does. */
 static bool nobody_objects(struct watch *watch)
 {
-    const struct site *site = watch->live->site;
+    const struct site *site = watch->swap.live->site;
     for (size_t i = 0; i < site->server_count; i++) {
         const struct site_server *server = &site->servers[i];
         struct member_facts facts;
@@ -227,7 +227,7 @@ static enum err steer(struct watch *watch, struct why *why)
                  (!watch->facts.is_configured || watch->facts.io == THREAD_RUNS))
             watch->trouble.text[0] = '\0';
         if (step == MEMBER_SEED)
-            seed_begin(&watch->seed, watch->live->state);
+            seed_begin(&watch->seed, watch->swap.live->state);
         if (step == MEMBER_REST || step == MEMBER_STUCK || step == MEMBER_SEED)
             return OK;
         if (step == MEMBER_COUNT || step == MEMBER_ASK) {
@@ -282,7 +282,7 @@ static void say(struct watch *watch, const char *format, ...)
     if (strcmp(note, watch->note) == 0)
         return;
     memcpy(watch->note, note, sizeof(note));
-    process_send(watch->self, MESSAGE_NOTE, watch->live->number, text_of(note));
+    process_send(watch->swap.self, MESSAGE_NOTE, watch->swap.live->number, text_of(note));
 }
 
 static const char *standing_trouble(const struct watch *watch)
@@ -303,16 +303,16 @@ static void judge_good(struct watch *watch, int64_t latency_us)
     watch->good_ms = clock_now_ms();
     watch->is_up = true;
     watch->is_down = false;
-    health_judge(watch->self->health, watch->entry, HEALTH_UP, text_of(trouble), latency_us,
+    health_judge(watch->swap.self->health, watch->entry, HEALTH_UP, text_of(trouble), latency_us,
                  clock_wall_ms());
-    health_judge_database(watch->self->health, watch->entry,
+    health_judge_database(watch->swap.self->health, watch->entry,
                           is_primary ? HEALTH_ROLE_PRIMARY : HEALTH_ROLE_REPLICA,
                           is_primary ? 0 : facts->lag_ms, text_of(gtid));
     if (trouble[0] != '\0')
         say(watch, "%s: %s", is_primary ? "primary" : "replica", trouble);
-    else if (is_primary && watch->target != database_first_primary(watch->live->site))
+    else if (is_primary && watch->target != database_first_primary(watch->swap.live->site))
         say(watch, "primary (by a switchover; the site file says %.*s)",
-            FMT(database_first_primary(watch->live->site)->name));
+            FMT(database_first_primary(watch->swap.live->site)->name));
     else if (is_primary)
         say(watch, "primary");
     else
@@ -328,7 +328,7 @@ static void judge_bad(struct watch *watch, const struct why *why)
     watch->failures++;
     if (watch->failures < FAILURES_DOWN && now_ms < watch->good_ms + DOWN_MS)
         return;
-    health_judge(watch->self->health, watch->entry, HEALTH_DOWN, text_of(why->text), -1,
+    health_judge(watch->swap.self->health, watch->entry, HEALTH_DOWN, text_of(why->text), -1,
                  clock_wall_ms());
     say(watch, "does not answer: %s", why->text);
     bool is_short = watch->is_up && now_ms < watch->good_ms + ALERT_MS;
@@ -359,7 +359,7 @@ static void tell_ready(struct watch *watch)
         log_warn("replication", "the site starts without this database",
                  TEXT("server", watch->target->name));
     watch->is_ready = true;
-    process_send(watch->self, MESSAGE_READY, watch->self->first->number, T(""));
+    process_send(watch->swap.self, MESSAGE_READY, watch->swap.live->number, T(""));
 }
 
 void look(struct watch *watch)

@@ -1,9 +1,6 @@
 /*
  * The role `sql`: the proxy beside the applications of a server. A new generation takes over when
- * the parent commits to it; clients and their connections stay.
- *
- *   CONFIG ──► kept ──► READY ──► COMMIT ──► serves it, RELEASED(old)
- *                                   └──► DISCARD
+ * the parent commits to it (process/swap.h); clients and their connections stay.
  */
 #include "database/sql.h"
 
@@ -12,6 +9,7 @@
 #include "database/config.h"
 #include "database/secrets.h"
 #include "database/sql_private.h"
+#include "process/swap.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -28,14 +26,9 @@ enum {
 };
 
 struct sql_process {
-    struct process *self;
-    struct loop *loop;
-    struct loop_watch channel;
+    struct swap swap;
     struct loop_timer drain_timer, look_timer;
     struct sql_proxy *proxy;
-    struct generation *live;
-    struct generation *next; /* waits for COMMIT */
-    char buffer[MESSAGE_TEXT_LIMIT + 64];
 };
 
 bool sql_is_wanted(const struct generation *generation)
@@ -95,7 +88,7 @@ static void look_at(struct sql_process *sql, struct sql_server *server)
     char name[HEALTH_NAME_SIZE];
     if (server->board == NULL) {
         snprintf(name, sizeof(name), "database/%s", server->name);
-        server->board = health_use(sql->self->health, text_of(name));
+        server->board = health_use(sql->swap.self->health, text_of(name));
     }
     enum health_state state = health_state(server->board);
     server->lag_ms = health_lag_ms(server->board);
@@ -107,7 +100,7 @@ static void look(struct loop_timer *timer)
     struct sql_process *sql = list_entry(timer, struct sql_process, look_timer);
     for (size_t i = 0; i < sql->proxy->server_count; i++)
         look_at(sql, &sql->proxy->servers[i]);
-    loop_timer_start(sql->loop, &sql->look_timer, LOOK_MS);
+    loop_timer_start(sql->swap.loop, &sql->look_timer, LOOK_MS);
 }
 
 /* The own server's over its socket, which costs less. */
@@ -147,8 +140,9 @@ static enum err add_servers(struct sql_process *sql, const struct generation *ge
     return OK;
 }
 
-static enum err use(struct sql_process *sql, const struct generation *generation, struct why *why)
+static enum err use(struct swap *swap, const struct generation *generation, struct why *why)
 {
+    struct sql_process *sql = list_entry(swap, struct sql_process, swap);
     const struct site_database *database = &generation->site->database;
     struct sql_settings *settings = &sql->proxy->settings;
     char password[DATABASE_PASSWORD_LIMIT + 1];
@@ -168,6 +162,7 @@ static enum err use(struct sql_process *sql, const struct generation *generation
     if (!sql_proxy_listen(sql->proxy, generation_fd(generation, "listen.sql.local")) ||
         !sql_proxy_listen(sql->proxy, generation_fd(generation, "listen.sql.tcp")))
         return fail(why, ERR_SYSTEM, "cannot watch the sockets");
+    log_info("sql", "serving", INT("servers", (int64_t)sql->proxy->server_count));
     return OK;
 }
 
@@ -177,150 +172,71 @@ static void roles_changed(void *owner)
     const struct sql_server *primary = sql_proxy_primary(sql->proxy);
     char note[128];
     snprintf(note, sizeof(note), "writes go to %s", primary != NULL ? primary->name : "nobody");
-    process_send(sql->self, MESSAGE_NOTE, sql->live != NULL ? sql->live->number : 0, text_of(note));
+    process_send(sql->swap.self, MESSAGE_NOTE, sql->swap.live != NULL ? sql->swap.live->number : 0,
+                 text_of(note));
 }
 
-/* ---- generations ---- */
-
-static void take(struct sql_process *sql, struct generation *generation)
+static void used(struct swap *swap)
 {
-    generation_free(sql->next);
-    sql->next = generation;
-    process_send(sql->self, MESSAGE_READY, generation->number, T(""));
+    roles_changed(list_entry(swap, struct sql_process, swap));
 }
 
-static void commit(struct sql_process *sql, uint64_t number)
-{
-    struct why why = { "" };
-    struct generation *generation = sql->next, *old = sql->live;
-    if (generation == NULL || generation->number != number)
-        return;
-    if (use(sql, generation, &why) != OK) {
-        log_error("sql", "cannot use the new configuration", STRING("why", why.text));
-        return;
-    }
-    sql->live = generation;
-    sql->next = NULL;
-    log_info("sql", "serving", INT("servers", (int64_t)sql->proxy->server_count));
-    if (old != NULL)
-        process_send(sql->self, MESSAGE_RELEASED, old->number, T(""));
-    generation_free(old);
-    roles_changed(sql);
-}
-
-/* ---- messages ---- */
+/* ---- the end ---- */
 
 static void drained(void *owner)
 {
-    struct sql_process *sql = owner;
-    loop_stop(sql->loop);
+    loop_stop(((struct sql_process *)owner)->swap.loop);
 }
 
 static void drain_too_long(struct loop_timer *timer)
 {
-    loop_stop(list_entry(timer, struct sql_process, drain_timer)->loop);
+    loop_stop(list_entry(timer, struct sql_process, drain_timer)->swap.loop);
 }
 
-static void drain(struct sql_process *sql)
+static void drain(struct swap *swap)
 {
+    struct sql_process *sql = list_entry(swap, struct sql_process, swap);
     if (sql->proxy->is_draining)
         return;
-    loop_timer_start(sql->loop, &sql->drain_timer, DRAIN_MS);
+    loop_timer_start(swap->loop, &sql->drain_timer, DRAIN_MS);
     sql_proxy_drain(sql->proxy, drained, sql);
 }
 
-static void handle(struct sql_process *sql, const struct message *message,
-                   struct generation *generation)
-{
-    switch (message->type) {
-    case MESSAGE_CONFIG:
-        if (generation != NULL)
-            take(sql, generation);
-        break;
-    case MESSAGE_COMMIT:
-        commit(sql, message->generation);
-        break;
-    case MESSAGE_DISCARD:
-        if (sql->next != NULL && sql->next->number == message->generation) {
-            generation_free(sql->next);
-            sql->next = NULL;
-        }
-        break;
-    case MESSAGE_DRAIN:
-        drain(sql);
-        break;
-    case MESSAGE_STOP:
-        loop_stop(sql->loop);
-        break;
-    case MESSAGE_READY:
-    case MESSAGE_FAILED:
-    case MESSAGE_RELEASED:
-    case MESSAGE_WORKERS:
-    case MESSAGE_NOTE:
-    case MESSAGE_LOG_PIPE:
-    case MESSAGE_LAST:
-        break; /* never to a role of this kind */
-    }
-}
+/* ---- start ---- */
 
-static void channel_ready(struct loop_watch *watch, unsigned events)
-{
-    struct sql_process *sql = list_entry(watch, struct sql_process, channel);
-    for (;;) {
-        struct message message;
-        struct generation *generation = NULL;
-        struct why why = { "" };
-        enum err err = process_receive(sql->self, &message, sql->buffer, sizeof(sql->buffer),
-                                       &generation, &why);
-        if (err == ERR_BUSY)
-            return;
-        if (err == ERR_CLOSED) { /* the parent is gone, and so should we be */
-            loop_stop(sql->loop);
-            return;
-        }
-        if (err != OK) {
-            log_error("sql", "bad message from the parent", STRING("why", why.text));
-            return;
-        }
-        handle(sql, &message, generation);
-    }
-}
-
-static enum err start(struct sql_process *sql, struct why *why)
+static enum err start(struct sql_process *sql, struct process *self, struct loop *loop,
+                      struct why *why)
 {
     static const struct sql_settings settings = { .hold_ms = HOLD_MS,
                                                   .connect_ms = CONNECT_MS,
                                                   .sessions = SESSIONS };
-    enum err err = loop_new(LOOP_AUTO, &sql->loop, why);
-    if (err != OK)
-        return err;
-    sql->proxy = sql_proxy_new(sql->loop, sql->self->metrics, &settings);
+    static const struct swap_steps steps = {
+        .area = "sql", .use = use, .used = used, .drain = drain
+    };
+    sql->proxy = sql_proxy_new(loop, self->metrics, &settings);
     sql->proxy->roles_changed = roles_changed;
     sql->proxy->owner = sql;
     loop_timer_init(&sql->drain_timer, drain_too_long);
     loop_timer_init(&sql->look_timer, look);
-    loop_timer_start(sql->loop, &sql->look_timer, 0);
-    err = loop_watch_start(sql->loop, &sql->channel, sql->self->channel, LOOP_READ, channel_ready);
-    if (err != OK)
-        return fail(why, err, "cannot watch the channel to the parent");
-    struct generation *first = sql->self->first;
-    sql->self->first = NULL; /* ours to free from here on */
-    take(sql, first);
-    if (sql->self->is_replay)
-        commit(sql, first->number);
-    return OK;
+    enum err err = swap_start(&sql->swap, &steps, self, loop, why);
+    if (err == OK)
+        loop_timer_start(loop, &sql->look_timer, 0);
+    return err;
 }
 
 static int run(struct process *self)
 {
     struct why why = { "" };
     struct sql_process *sql = NEW(struct sql_process);
-    sql->self = self;
-    if (start(sql, &why) != OK) {
+    struct loop *loop;
+    enum err err = loop_new(LOOP_AUTO, &loop, &why);
+    if (err == OK)
+        err = start(sql, self, loop, &why);
+    if (err != OK) {
         log_error("sql", "cannot start", STRING("why", why.text));
         return 1;
     }
-    loop_run(sql->loop);
+    loop_run(loop);
     /* open connections end with the process */
     return 0;
 }

@@ -73,8 +73,9 @@ static enum err read_passwords(struct watch *watch, const struct generation *gen
     return OK;
 }
 
-static enum err use(struct watch *watch, struct generation *generation, struct why *why)
+static enum err use(struct swap *swap, const struct generation *generation, struct why *why)
 {
+    struct watch *watch = list_entry(swap, struct watch, swap);
     struct database_place place;
     const struct site *site = generation->site;
     struct arena *arena = arena_new(65536, 0);
@@ -84,7 +85,7 @@ static enum err use(struct watch *watch, struct generation *generation, struct w
     arena_free(arena);
     if (err == OK && read_passwords(watch, generation) != OK)
         err = fail(why, ERR_MISSING, "the parent gave no passwords");
-    const struct site_server *target = target_of(site, watch->self->index);
+    const struct site_server *target = target_of(site, watch->swap.self->index);
     if (err == OK && target == NULL)
         err = fail(why, ERR_STATE, "there is nothing to watch any more");
     if (err != OK)
@@ -96,86 +97,8 @@ static enum err use(struct watch *watch, struct generation *generation, struct w
     watch->is_local = target == generation->server;
     watch->address = target->address;
     address_set_port(&watch->address, (uint16_t)database_port(site));
-    watch->entry = health_use(watch->self->health, text_of(name));
+    watch->entry = health_use(watch->swap.self->health, text_of(name));
     return OK;
-}
-
-static void commit(struct watch *watch, uint64_t number)
-{
-    struct why why = { "" };
-    struct generation *old = watch->live;
-    if (watch->next == NULL || watch->next->number != number)
-        return;
-    watch->live = watch->next;
-    watch->next = NULL;
-    if (use(watch, watch->live, &why) != OK)
-        log_error("replication", "cannot use the new settings", STRING("why", why.text));
-    process_send(watch->self, MESSAGE_RELEASED, old->number, T(""));
-    generation_free(old);
-}
-
-static void take_next(struct watch *watch, struct generation *generation)
-{
-    generation_free(watch->next);
-    watch->next = generation;
-    process_send(watch->self, MESSAGE_READY, generation->number, T(""));
-}
-
-/* ---- messages ---- */
-
-static void handle(struct watch *watch, const struct message *message,
-                   struct generation *generation)
-{
-    switch (message->type) {
-    case MESSAGE_CONFIG:
-        if (generation != NULL)
-            take_next(watch, generation);
-        break;
-    case MESSAGE_COMMIT:
-        commit(watch, message->generation);
-        break;
-    case MESSAGE_DISCARD:
-        if (watch->next != NULL && watch->next->number == message->generation) {
-            generation_free(watch->next);
-            watch->next = NULL;
-        }
-        break;
-    case MESSAGE_DRAIN:
-    case MESSAGE_STOP:
-        loop_stop(watch->loop);
-        break;
-    case MESSAGE_READY:
-    case MESSAGE_FAILED:
-    case MESSAGE_RELEASED:
-    case MESSAGE_WORKERS:
-    case MESSAGE_NOTE:
-    case MESSAGE_LOG_PIPE:
-    case MESSAGE_LAST:
-        break; /* never to a role of this kind */
-    }
-}
-
-static void channel_ready(struct loop_watch *channel, unsigned events)
-{
-    struct watch *watch = list_entry(channel, struct watch, channel);
-    for (;;) {
-        struct message message;
-        struct generation *generation = NULL;
-        struct why why = { "" };
-        enum err err = process_receive(watch->self, &message, watch->buffer, sizeof(watch->buffer),
-                                       &generation, &why);
-        if (err == ERR_BUSY)
-            return;
-        if (err == ERR_CLOSED) { /* the parent is gone, and so should we be */
-            loop_stop(watch->loop);
-            return;
-        }
-        if (err != OK) {
-            log_error("replication", "bad message from the parent", STRING("why", why.text));
-            return;
-        }
-        handle(watch, &message, generation);
-    }
 }
 
 /* A switchover announces itself, and every millisecond until its record is seen counts. */
@@ -192,25 +115,33 @@ static void on_timer(struct loop_timer *timer)
 {
     struct watch *watch = list_entry(timer, struct watch, timer);
     look(watch);
-    loop_timer_start(watch->loop, timer, pause_ms(watch));
+    loop_timer_start(watch->swap.loop, timer, pause_ms(watch));
+}
+
+static enum err start(struct watch *watch, struct process *self, struct loop *loop, struct why *why)
+{
+    static const struct swap_steps steps = { .area = "replication", .use = use };
+    enum err err = swap_start_serving(&watch->swap, &steps, self, loop, why);
+    if (err != OK)
+        return err;
+    watch->started_ms = clock_now_ms();
+    watch->board = primary_board_map(generation_fd(self->first, "primary.board"));
+    err = use(&watch->swap, self->first, why);
+    if (err != OK)
+        process_send(self, MESSAGE_FAILED, self->first->number, text_of(why->text));
+    return err;
 }
 
 static int run(struct process *self)
 {
     struct why why = { "" };
     struct watch *watch = NEW(struct watch);
-    watch->self = self;
-    watch->live = self->first;
-    watch->started_ms = clock_now_ms();
-    watch->board = primary_board_map(generation_fd(self->first, "primary.board"));
-    enum err err = loop_new(LOOP_EPOLL, &watch->loop, &why);
+    struct loop *loop;
+    enum err err = loop_new(LOOP_EPOLL, &loop, &why);
     if (err == OK)
-        err = use(watch, self->first, &why);
-    if (err == OK)
-        err =
-            loop_watch_start(watch->loop, &watch->channel, self->channel, LOOP_READ, channel_ready);
+        err = start(watch, self, loop, &why);
     if (err != OK) {
-        process_send(self, MESSAGE_FAILED, self->first->number, text_of(why.text));
+        log_error("replication", "cannot start", STRING("why", why.text));
         return 1;
     }
     if (self->is_replay) {
@@ -218,8 +149,8 @@ static int run(struct process *self)
         watch->is_ready = true;
     }
     loop_timer_init(&watch->timer, on_timer);
-    loop_timer_start(watch->loop, &watch->timer, 0);
-    loop_run(watch->loop);
+    loop_timer_start(loop, &watch->timer, 0);
+    loop_run(loop);
     look_reset(watch);
     seed_close(&watch->seed);
     return 0;

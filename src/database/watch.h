@@ -6,10 +6,10 @@
  * the process and its messages, look.c what it does every tenth of a second.
  */
 
-#include "core/loop.h"
 #include "database/facts.h"
 #include "database/secrets.h"
 #include "database/seed.h"
+#include "process/swap.h"
 
 enum {
     LOOK_LOCAL_MS = 100, /* the own server: it also steers it */
@@ -19,11 +19,8 @@ enum {
 };
 
 struct watch {
-    struct process *self;
-    struct loop *loop;
-    struct loop_watch channel;
+    struct swap swap;
     struct loop_timer timer;
-    struct generation *live, *next; /* next: waits for COMMIT */
     /* of the live generation */
     const struct site_server *target;
     bool is_local;
@@ -45,7 +42,6 @@ struct watch {
     bool is_ready, is_up, is_down, was_refused, is_attached;
     unsigned failures; /* in a row */
     int64_t started_ms, good_ms, beat_ms, beat_pause_ms, attach_ms, errant_ms, asked_ms, seed_ms;
-    char buffer[MESSAGE_TEXT_LIMIT + 64];
 };
 
 /* One look: reads the facts, steers the own server, and says what became of it. */

@@ -1,9 +1,6 @@
 /*
  * The DNS role: builds the zone of each generation it is given, and serves it from the moment the
- * parent commits to it:
- *
- *   CONFIG ──► zone built ──► READY ──► COMMIT ──► serves it, RELEASED(old)
- *                  └──► FAILED            └──► DISCARD
+ * parent commits to it (process/swap.h).
  */
 #include "dns/dns.h"
 
@@ -13,6 +10,7 @@
 #include "core/memory.h"
 #include "dns/build.h"
 #include "dns/server.h"
+#include "process/swap.h"
 
 #include <stdio.h>
 #include <sys/socket.h>
@@ -20,16 +18,11 @@
 enum { DRAIN_MS = 5000 };
 
 struct dns {
-    struct process *self;
-    struct loop *loop;
-    struct loop_watch channel;
+    struct swap swap;
     struct loop_timer drain_timer;
     struct dns_server *server;
-    struct generation *live;
-    struct generation *next; /* built, waits for COMMIT */
-    struct dns_zone *next_zone;
+    struct dns_zone *next; /* built, not served yet */
     uint32_t serial;
-    char buffer[MESSAGE_TEXT_LIMIT + 64];
 };
 
 static size_t dns_count(const struct generation *generation)
@@ -73,160 +66,82 @@ static uint32_t next_serial(uint32_t last)
     return (int32_t)(now - last) > 0 ? now : last + 1;
 }
 
-static void drop_next(struct dns *dns)
+static struct dns *dns_of(struct swap *swap)
 {
-    generation_free(dns->next);
-    dns_zone_free(dns->next_zone);
-    dns->next = NULL;
-    dns->next_zone = NULL;
+    return list_entry(swap, struct dns, swap);
 }
 
-/* Takes over the generation and tells the parent what became of it. */
-static bool build_next(struct dns *dns, struct generation *generation)
+static enum err build(struct swap *swap, const struct generation *generation, struct why *why)
 {
-    struct why why = { "" };
-    drop_next(dns);
+    struct dns *dns = dns_of(swap);
     uint32_t serial = next_serial(dns->serial);
-    if (dns_zone_build(generation->site, serial, &dns->next_zone, &why) == OK) {
+    enum err err = dns_zone_build(generation->site, serial, &dns->next, why);
+    if (err == OK)
         dns->serial = serial;
-        dns->next = generation;
-        process_send(dns->self, MESSAGE_READY, generation->number, T(""));
-        return true;
-    }
-    process_send(dns->self, MESSAGE_FAILED, generation->number, text_of(why.text));
-    generation_free(generation);
-    return false;
+    return err;
 }
 
-static void commit(struct dns *dns, uint64_t number)
+static void forget(struct swap *swap)
 {
-    struct why why = { "" };
-    struct generation *generation = dns->next;
-    if (generation == NULL || generation->number != number)
-        return;
-    enum err err =
-        dns_server_use(dns->server, dns->next_zone, generation_fd(generation, "listen.dns.udp"),
-                       generation_fd(generation, "listen.dns.tcp"), &why);
-    if (err != OK) {
-        log_error("dns", "cannot use the new zone", STRING("why", why.text));
-        drop_next(dns);
-        return;
-    }
-    log_info("dns", "serving", TEXT("zone", generation->site->domain), INT("serial", dns->serial),
-             INT("names", (int64_t)dns->next_zone->node_count));
-    struct generation *old = dns->live;
-    dns->live = generation;
+    struct dns *dns = dns_of(swap);
+    dns_zone_free(dns->next);
     dns->next = NULL;
-    dns->next_zone = NULL;
-    if (old != NULL)
-        process_send(dns->self, MESSAGE_RELEASED, old->number, T(""));
-    generation_free(old);
 }
 
-/* ---- messages ---- */
+static enum err use(struct swap *swap, const struct generation *generation, struct why *why)
+{
+    struct dns *dns = dns_of(swap);
+    enum err err =
+        dns_server_use(dns->server, dns->next, generation_fd(generation, "listen.dns.udp"),
+                       generation_fd(generation, "listen.dns.tcp"), why);
+    if (err != OK)
+        return err;
+    log_info("dns", "serving", TEXT("zone", generation->site->domain), INT("serial", dns->serial),
+             INT("names", (int64_t)dns->next->node_count));
+    dns->next = NULL; /* the server's */
+    return OK;
+}
+
+/* ---- the end ---- */
 
 static void drained(void *owner)
 {
-    struct dns *dns = owner;
-    loop_stop(dns->loop);
+    loop_stop(((struct dns *)owner)->swap.loop);
 }
 
 static void drain_too_long(struct loop_timer *timer)
 {
-    loop_stop(list_entry(timer, struct dns, drain_timer)->loop);
+    loop_stop(list_entry(timer, struct dns, drain_timer)->swap.loop);
 }
 
-static void drain(struct dns *dns)
+static void drain(struct swap *swap)
 {
+    struct dns *dns = dns_of(swap);
     if (dns->server->is_draining)
         return;
-    loop_timer_start(dns->loop, &dns->drain_timer, DRAIN_MS);
+    loop_timer_start(swap->loop, &dns->drain_timer, DRAIN_MS);
     dns_server_drain(dns->server, drained, dns);
-}
-
-static void handle(struct dns *dns, const struct message *message, struct generation *generation)
-{
-    switch (message->type) {
-    case MESSAGE_CONFIG:
-        if (generation != NULL)
-            build_next(dns, generation);
-        break;
-    case MESSAGE_COMMIT:
-        commit(dns, message->generation);
-        break;
-    case MESSAGE_DISCARD:
-        if (dns->next != NULL && dns->next->number == message->generation)
-            drop_next(dns);
-        break;
-    case MESSAGE_DRAIN:
-        drain(dns);
-        break;
-    case MESSAGE_STOP:
-        loop_stop(dns->loop);
-        break;
-    case MESSAGE_READY:
-    case MESSAGE_FAILED:
-    case MESSAGE_RELEASED:
-    case MESSAGE_WORKERS:
-    case MESSAGE_NOTE:
-    case MESSAGE_LOG_PIPE:
-    case MESSAGE_LAST:
-        break; /* never to a role of this kind */
-    }
-}
-
-static void channel_ready(struct loop_watch *watch, unsigned events)
-{
-    struct dns *dns = list_entry(watch, struct dns, channel);
-    for (;;) {
-        struct message message;
-        struct generation *generation = NULL;
-        struct why why = { "" };
-        enum err err = process_receive(dns->self, &message, dns->buffer, sizeof(dns->buffer),
-                                       &generation, &why);
-        if (err == ERR_BUSY)
-            return;
-        if (err == ERR_CLOSED) { /* the parent is gone, and so should we be */
-            loop_stop(dns->loop);
-            return;
-        }
-        if (err != OK) {
-            log_error("dns", "bad message from the parent", STRING("why", why.text));
-            return;
-        }
-        handle(dns, &message, generation);
-    }
-}
-
-static enum err start(struct dns *dns, struct why *why)
-{
-    enum err err = loop_new(LOOP_AUTO, &dns->loop, why);
-    if (err != OK)
-        return err;
-    dns->server = dns_server_new(dns->loop, dns->self->metrics);
-    loop_timer_init(&dns->drain_timer, drain_too_long);
-    err = loop_watch_start(dns->loop, &dns->channel, dns->self->channel, LOOP_READ, channel_ready);
-    if (err != OK)
-        return fail(why, err, "cannot watch the channel to the parent");
-    struct generation *first = dns->self->first;
-    dns->self->first = NULL; /* ours to free from here on */
-    if (!build_next(dns, first))
-        return ERR_STATE;
-    if (dns->self->is_replay)
-        commit(dns, first->number);
-    return OK;
 }
 
 static int run(struct process *self)
 {
+    static const struct swap_steps steps = {
+        .area = "dns", .build = build, .use = use, .forget = forget, .drain = drain
+    };
     struct why why = { "" };
     struct dns *dns = NEW(struct dns);
-    dns->self = self;
-    if (start(dns, &why) != OK) {
+    struct loop *loop;
+    enum err err = loop_new(LOOP_AUTO, &loop, &why);
+    if (err == OK) {
+        dns->server = dns_server_new(loop, self->metrics);
+        loop_timer_init(&dns->drain_timer, drain_too_long);
+        err = swap_start(&dns->swap, &steps, self, loop, &why);
+    }
+    if (err != OK) {
         log_error("dns", "cannot start", STRING("why", why.text));
         return 1;
     }
-    loop_run(dns->loop);
+    loop_run(loop);
     /* open connections end with the process */
     return 0;
 }

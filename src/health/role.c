@@ -1,9 +1,6 @@
 /*
  * The role `health`: checks what the serving generation has. A new generation takes over when the
- * parent commits to it; what is known of a backend that both have stays.
- *
- *   CONFIG ──► kept ──► READY ──► COMMIT ──► checks it, RELEASED(old)
- *                                   └──► DISCARD
+ * parent commits to it (process/swap.h); what is known of a backend that both have stays.
  */
 #include "health/health.h"
 
@@ -11,17 +8,13 @@
 #include "core/loop.h"
 #include "core/memory.h"
 #include "health/checks.h"
+#include "process/swap.h"
 
 #include <stdio.h>
 
 struct health {
-    struct process *self;
-    struct loop *loop;
-    struct loop_watch channel;
+    struct swap swap;
     struct checks *checks;
-    struct generation *live;
-    struct generation *next; /* waits for COMMIT */
-    char buffer[MESSAGE_TEXT_LIMIT + 64];
 };
 
 static size_t health_count(const struct generation *generation)
@@ -34,117 +27,34 @@ static void health_title(const struct generation *generation, size_t index, char
     snprintf(out, size, "health");
 }
 
-/* ---- generations ---- */
-
-static void take(struct health *health, struct generation *generation)
+static enum err use(struct swap *swap, const struct generation *generation, struct why *why)
 {
-    generation_free(health->next);
-    health->next = generation;
-    process_send(health->self, MESSAGE_READY, generation->number, T(""));
-}
-
-static void commit(struct health *health, uint64_t number)
-{
-    struct generation *generation = health->next, *old = health->live;
-    if (generation == NULL || generation->number != number)
-        return;
-    health->live = generation;
-    health->next = NULL;
+    struct health *health = list_entry(swap, struct health, swap);
+    (void)why;
     checks_use(health->checks, generation->site, generation->server);
     log_info("health", "checking", INT("backends", (int64_t)checks_count(health->checks)));
-    if (old != NULL)
-        process_send(health->self, MESSAGE_RELEASED, old->number, T(""));
-    generation_free(old);
-}
-
-/* ---- messages ---- */
-
-static void handle(struct health *health, const struct message *message,
-                   struct generation *generation)
-{
-    switch (message->type) {
-    case MESSAGE_CONFIG:
-        if (generation != NULL)
-            take(health, generation);
-        break;
-    case MESSAGE_COMMIT:
-        commit(health, message->generation);
-        break;
-    case MESSAGE_DISCARD:
-        if (health->next != NULL && health->next->number == message->generation) {
-            generation_free(health->next);
-            health->next = NULL;
-        }
-        break;
-    case MESSAGE_DRAIN:
-    case MESSAGE_STOP:
-        loop_stop(health->loop);
-        break;
-    case MESSAGE_READY:
-    case MESSAGE_FAILED:
-    case MESSAGE_RELEASED:
-    case MESSAGE_WORKERS:
-    case MESSAGE_NOTE:
-    case MESSAGE_LOG_PIPE:
-    case MESSAGE_LAST:
-        break; /* never to a role of this kind */
-    }
-}
-
-static void channel_ready(struct loop_watch *watch, unsigned events)
-{
-    struct health *health = list_entry(watch, struct health, channel);
-    for (;;) {
-        struct message message;
-        struct generation *generation = NULL;
-        struct why why = { "" };
-        enum err err = process_receive(health->self, &message, health->buffer,
-                                       sizeof(health->buffer), &generation, &why);
-        if (err == ERR_BUSY)
-            return;
-        if (err == ERR_CLOSED) { /* the parent is gone, and so should we be */
-            loop_stop(health->loop);
-            return;
-        }
-        if (err != OK) {
-            log_error("health", "bad message from the parent", STRING("why", why.text));
-            return;
-        }
-        handle(health, &message, generation);
-    }
-}
-
-static enum err start(struct health *health, struct why *why)
-{
-    /* each visit is a connection that ends before its input does: with a thousand of them per
-     * second io_uring spends a quarter of the time on finding what to cancel */
-    enum err err = loop_new(LOOP_EPOLL, &health->loop, why);
-    if (err != OK)
-        return err;
-    health_writer_start(health->self->health);
-    health->checks = checks_new(health->loop, health->self->health);
-    err = loop_watch_start(health->loop, &health->channel, health->self->channel, LOOP_READ,
-                           channel_ready);
-    if (err != OK)
-        return fail(why, err, "cannot watch the channel to the parent");
-    struct generation *first = health->self->first;
-    health->self->first = NULL; /* ours to free from here on */
-    take(health, first);
-    if (health->self->is_replay)
-        commit(health, first->number);
     return OK;
 }
 
 static int run(struct process *self)
 {
+    static const struct swap_steps steps = { .area = "health", .use = use };
     struct why why = { "" };
     struct health *health = NEW(struct health);
-    health->self = self;
-    if (start(health, &why) != OK) {
+    struct loop *loop;
+    /* each visit is a connection that ends before its input does: with a thousand of them per
+     * second io_uring spends a quarter of the time on finding what to cancel */
+    enum err err = loop_new(LOOP_EPOLL, &loop, &why);
+    if (err == OK) {
+        health_writer_start(self->health);
+        health->checks = checks_new(loop, self->health);
+        err = swap_start(&health->swap, &steps, self, loop, &why);
+    }
+    if (err != OK) {
         log_error("health", "cannot start", STRING("why", why.text));
         return 1;
     }
-    loop_run(health->loop);
+    loop_run(loop);
     /* told to end: a reload left nothing to check. Visits under way end with the process */
     checks_free(health->checks);
     return 0;

@@ -10,6 +10,7 @@
 #include "core/sys.h"
 #include "process/peer_link.h"
 #include "process/site_key.h"
+#include "process/swap.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,10 +21,8 @@
 
 struct peer_process {
     struct peer peer;
-    struct process *self;
-    struct loop_watch channel, network, local;
-    struct generation *live, *next; /* next: built, waits for COMMIT */
-    char buffer[MESSAGE_TEXT_LIMIT + 64];
+    struct swap swap;
+    struct loop_watch network, local;
 };
 
 static size_t peer_count(const struct generation *generation)
@@ -137,98 +136,32 @@ static void on_local(struct loop_watch *watch, unsigned events)
 
 /* ---- generations ---- */
 
-static void commit(struct peer_process *process, uint64_t number)
+static enum err use(struct swap *swap, const struct generation *next, struct why *why)
 {
-    struct generation *next = process->next, *old = process->live;
+    struct peer_process *process = list_entry(swap, struct peer_process, swap);
     struct peer *peer = &process->peer;
-    if (next == NULL || next->number != number)
-        return;
-    if (old != NULL) {
+    if (swap->live != NULL) {
         loop_watch_stop(&process->network);
         loop_watch_stop(&process->local);
     }
-    peer->generation = process->live = next;
-    process->next = NULL;
+    peer->generation = next;
     peer->database_uid = generation_uid(next, "database");
-    if (loop_watch_start(peer->loop, &process->network, generation_fd(next, "peer.network"),
-                         LOOP_READ, on_network) != OK ||
-        loop_watch_start(peer->loop, &process->local, generation_fd(next, "peer.local"), LOOP_READ,
-                         on_local) != OK) {
-        log_error("peer", "cannot watch the listening sockets");
-        loop_stop(peer->loop);
-    }
-    if (old != NULL)
-        process_send(process->self, MESSAGE_RELEASED, old->number, T(""));
-    generation_free(old);
+    enum err err = loop_watch_start(swap->loop, &process->network,
+                                    generation_fd(next, "peer.network"), LOOP_READ, on_network);
+    if (err == OK)
+        err = loop_watch_start(swap->loop, &process->local, generation_fd(next, "peer.local"),
+                               LOOP_READ, on_local);
+    if (err == OK)
+        return OK;
+    loop_stop(swap->loop); /* the parent starts another */
+    return fail(why, err, "cannot watch the listening sockets");
 }
 
-static void take(struct peer_process *process, struct generation *generation)
+static enum err start(struct peer_process *process, struct process *self, struct why *why)
 {
-    generation_free(process->next);
-    process->next = generation;
-    process_send(process->self, MESSAGE_READY, generation->number, T(""));
-}
-
-static void handle(struct peer_process *process, const struct message *message,
-                   struct generation *generation)
-{
-    switch (message->type) {
-    case MESSAGE_CONFIG:
-        if (generation != NULL)
-            take(process, generation);
-        break;
-    case MESSAGE_COMMIT:
-        commit(process, message->generation);
-        break;
-    case MESSAGE_DISCARD:
-        if (process->next != NULL && process->next->number == message->generation) {
-            generation_free(process->next);
-            process->next = NULL;
-        }
-        break;
-    case MESSAGE_DRAIN:
-    case MESSAGE_STOP:
-        loop_stop(process->peer.loop);
-        break;
-    case MESSAGE_READY:
-    case MESSAGE_FAILED:
-    case MESSAGE_RELEASED:
-    case MESSAGE_WORKERS:
-    case MESSAGE_NOTE:
-    case MESSAGE_LOG_PIPE:
-    case MESSAGE_LAST:
-        break; /* never to a role of this kind */
-    }
-}
-
-static void on_channel(struct loop_watch *watch, unsigned events)
-{
-    struct peer_process *process = list_entry(watch, struct peer_process, channel);
-    (void)events;
-    for (;;) {
-        struct message message;
-        struct generation *generation = NULL;
-        struct why why = { "" };
-        enum err err = process_receive(process->self, &message, process->buffer,
-                                       sizeof(process->buffer), &generation, &why);
-        if (err == ERR_BUSY)
-            return;
-        if (err == ERR_CLOSED) { /* the parent is gone, and so should we be */
-            loop_stop(process->peer.loop);
-            return;
-        }
-        if (err != OK) {
-            log_error("peer", "bad message from the parent", STRING("why", why.text));
-            return;
-        }
-        handle(process, &message, generation);
-    }
-}
-
-static enum err start(struct peer_process *process, struct why *why)
-{
+    static const struct swap_steps steps = { .area = "peer", .use = use };
     struct peer *peer = &process->peer;
-    struct generation *first = process->self->first;
+    const struct generation *first = self->first;
     uint8_t key[PEER_KEY_BYTES];
     list_init(&peer->links);
     peer->parent_uid = first->is_root ? 0 : geteuid();
@@ -240,26 +173,15 @@ static enum err start(struct peer_process *process, struct why *why)
     explicit_bzero(key, sizeof(key));
     if (err == OK)
         err = loop_new(LOOP_AUTO, &peer->loop, why);
-    if (err == OK)
-        err = loop_watch_start(peer->loop, &process->channel, process->self->channel, LOOP_READ,
-                               on_channel);
-    if (err != OK)
-        return err;
-    process->self->first = NULL; /* ours from here on */
-    take(process, first);
-    if (process->self->is_replay)
-        commit(process, first->number);
-    return OK;
+    return err == OK ? swap_start(&process->swap, &steps, self, peer->loop, why) : err;
 }
 
 static int run(struct process *self)
 {
     struct why why = { "" };
     struct peer_process *process = NEW(struct peer_process);
-    process->self = self;
-    if (start(process, &why) != OK) {
+    if (start(process, self, &why) != OK) {
         log_error("peer", "cannot start", STRING("why", why.text));
-        process_send(self, MESSAGE_FAILED, self->first->number, text_of(why.text));
         return 1;
     }
     loop_run(process->peer.loop);
