@@ -100,11 +100,6 @@ void call_let_go(struct call *call)
     http_exchange_attach(call->exchange, &no_events, NULL);
 }
 
-static void add_retry_after(struct http_filter *filter, struct http_exchange *exchange)
-{
-    http_response_header(exchange, FIELD_RETRY_AFTER, T("1"));
-}
-
 /* The error page of that status, or a broken-off answer when one is on its way. */
 static void end_with_error(struct call *call, int status)
 {
@@ -115,14 +110,11 @@ static void end_with_error(struct call *call, int status)
         http_response_abort(exchange);
         return;
     }
-    struct http_filter *filter =
-        status == 503 ? ARENA_NEW(http_exchange_arena(exchange), struct http_filter) : NULL;
     board_add(call->bridge->series, APP_REFUSED, status == 503);
-    if (filter != NULL) {
-        filter->head = add_retry_after;
-        http_filter_add(exchange, filter);
-    }
-    http_reply_error(exchange, status);
+    if (status == 503)
+        http_reply_error_wait(exchange, status, 1);
+    else
+        http_reply_error(exchange, status);
 }
 
 static void lose(struct call *call, int status, const char *message)

@@ -116,11 +116,6 @@ static struct http_exchange *let_go(struct php_call *call, enum php_end end)
     return exchange;
 }
 
-static void add_retry_after(struct http_filter *filter, struct http_exchange *exchange)
-{
-    http_response_header(exchange, FIELD_RETRY_AFTER, T("1"));
-}
-
 static void end_with_error(struct php_call *call, int status, enum php_end end)
 {
     bool is_started = http_response_is_head_sent(call->exchange);
@@ -129,13 +124,10 @@ static void end_with_error(struct php_call *call, int status, enum php_end end)
         http_response_abort(exchange);
         return;
     }
-    struct http_filter *filter =
-        status == 503 ? ARENA_NEW(http_exchange_arena(exchange), struct http_filter) : NULL;
-    if (filter != NULL) {
-        filter->head = add_retry_after;
-        http_filter_add(exchange, filter);
-    }
-    http_reply_error(exchange, status);
+    if (status == 503)
+        http_reply_error_wait(exchange, status, 1);
+    else
+        http_reply_error(exchange, status);
 }
 
 static void lose(struct php_call *call, int status, const char *message, const char *reason)

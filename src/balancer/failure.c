@@ -65,21 +65,12 @@ static void log_repeat(const struct call *call, const char *reason)
 
 /* ---- the end ---- */
 
-static void add_retry_after(struct http_filter *filter, struct http_exchange *exchange)
-{
-    (void)filter;
-    http_response_header(exchange, FIELD_RETRY_AFTER, T("1"));
-}
-
 static void reply_error(struct http_exchange *exchange, int status)
 {
-    struct http_filter *filter =
-        status == 503 ? ARENA_NEW(http_exchange_arena(exchange), struct http_filter) : NULL;
-    if (filter != NULL) {
-        filter->head = add_retry_after;
-        http_filter_add(exchange, filter);
-    }
-    http_reply_error(exchange, status);
+    if (status == 503)
+        http_reply_error_wait(exchange, status, 1);
+    else
+        http_reply_error(exchange, status);
 }
 
 void balancer_call_fail(struct call *call, int status, const char *reason)

@@ -305,6 +305,10 @@ void http_reply(struct http_exchange *exchange, int status, struct text content_
  * with the request id. */
 void http_reply_error(struct http_exchange *exchange, int status);
 
+/* The same with "Retry-After: wait_s", for 429 and 503 (RFC 9110 10.2.3). Left out when the
+ * exchange's arena is full. */
+void http_reply_error_wait(struct http_exchange *exchange, int status, int64_t wait_s);
+
 /* "Not Found"; "" for an unknown status. */
 const char *http_status_text(int status);
 

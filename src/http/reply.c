@@ -62,3 +62,28 @@ void http_reply_error(struct http_exchange *exchange, int status)
         exchange_reply_builtin(exchange, status);
     connection_wake(exchange->conn);
 }
+
+struct wait_filter {
+    struct http_filter filter;
+    int64_t wait_s;
+};
+
+static void add_retry_after(struct http_filter *filter, struct http_exchange *exchange)
+{
+    char number[TEXT_UINT_SIZE];
+    const struct wait_filter *wait = (const struct wait_filter *)filter;
+    size_t len = text_write_uint((uint64_t)wait->wait_s, number);
+    http_response_header(exchange, FIELD_RETRY_AFTER, text_from(number, len));
+}
+
+/* A filter, as an error page may be a file that another handler answers with. */
+void http_reply_error_wait(struct http_exchange *exchange, int status, int64_t wait_s)
+{
+    struct wait_filter *wait = ARENA_NEW(exchange->arena, struct wait_filter);
+    if (wait != NULL) {
+        wait->filter.head = add_retry_after;
+        wait->wait_s = wait_s;
+        http_filter_add(exchange, &wait->filter);
+    }
+    http_reply_error(exchange, status);
+}

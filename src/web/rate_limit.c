@@ -51,19 +51,6 @@ static uint64_t key_of(const struct web_rate *rate, const struct http_request *r
     return rate_key(rate->table, rate->what, client.ip, client.is_v4 ? 4 : V6_BYTES);
 }
 
-struct wait_filter {
-    struct http_filter filter;
-    int64_t wait_s;
-};
-
-static void add_retry_after(struct http_filter *filter, struct http_exchange *exchange)
-{
-    char number[TEXT_UINT_SIZE];
-    int64_t wait_s = ((struct wait_filter *)filter)->wait_s;
-    size_t len = text_write_uint((uint64_t)wait_s, number);
-    http_response_header(exchange, FIELD_RETRY_AFTER, text_from(number, len));
-}
-
 bool web_rate_allows(const struct web_rate *rate, struct http_exchange *exchange)
 {
     const struct http_request *request = http_exchange_request(exchange);
@@ -75,12 +62,6 @@ bool web_rate_allows(const struct web_rate *rate, struct http_exchange *exchange
         return true;
     metrics_add(&rate->metrics->rate_limited, 1);
     http_exchange_note(exchange, T("rate"), 0, 0);
-    struct wait_filter *wait = ARENA_NEW(http_exchange_arena(exchange), struct wait_filter);
-    if (wait != NULL) {
-        wait->filter.head = add_retry_after;
-        wait->wait_s = (wait_us + 999999) / 1000000;
-        http_filter_add(exchange, &wait->filter);
-    }
-    http_reply_error(exchange, 429);
+    http_reply_error_wait(exchange, 429, (wait_us + 999999) / 1000000);
     return false;
 }
