@@ -2,19 +2,7 @@
  * Pools: what `balancer:`, `upstreams:`, `tcp:` and apps on several servers become, and exactly
  * what is said about mistakes in them.
  */
-#include "site/site.h"
-
-#include "core/test.h"
-
-static struct site *parse_good(const char *source)
-{
-    struct site *site = NULL;
-    struct site_mistakes mistakes;
-    enum err err = site_parse(text_of(source), "/etc/trilith/site.yaml", false, &site, &mistakes);
-    CHECK(err == OK, "%.*s", FMT(buffer_text(&mistakes.text)));
-    site_mistakes_done(&mistakes);
-    return site;
-}
+#include "site/site_fixture.h"
 
 static void check_backend(const struct site_pool *pool, size_t index, const char *board,
                           const char *address)
@@ -40,7 +28,7 @@ static const char distributed[] =
 
 TEST(site_pool_of_the_distributed_site)
 {
-    struct site *site = parse_good(distributed);
+    struct site *site = site_parse_good(distributed);
     REQUIRE(site != NULL && site->pool_count == 2, "two pools");
     const struct site_pool *web = site_pool_find(site, T("web"));
     const struct site_pool *app = site_pool_find(site, T("app/app"));
@@ -64,7 +52,7 @@ TEST(site_pool_of_the_distributed_site)
 
 TEST(site_pool_policy)
 {
-    struct site *site = parse_good(
+    struct site *site = site_parse_good(
         "site: a.example.com\n"
         "servers: { one: 192.0.2.1, two: 192.0.2.2, three: '2001:db8::3' }\n"
         "listen: { http: 80, inside: 81, proxy-protocol: accept }\n"
@@ -126,11 +114,7 @@ TEST(site_pool_policy)
 
 #define SERVERS "site: a.example.com\nservers: { a: 192.0.2.1, b: 192.0.2.2 }\n"
 
-static const struct {
-    const char *what;
-    struct text source;
-    const char *want;
-} cases[] = {
+static const struct broken_site cases[] = {
     { "nothing behind the balancer", T(SERVERS "balancer: {}\ndns: {}\n"),
       "site.yaml:3:11: balancer: there is nothing to spread requests over; add web:, app: or "
       "routes:\n" },
@@ -229,15 +213,7 @@ static const struct {
 
 TEST(site_mistakes_of_pools)
 {
-    for (size_t i = 0; i < COUNT(cases); i++) {
-        struct site *site = NULL;
-        struct site_mistakes mistakes;
-        enum err err = site_parse(cases[i].source, "site.yaml", false, &site, &mistakes);
-        CHECK(err == ERR_SYNTAX && site == NULL, "%s: is refused", cases[i].what);
-        CHECK(text_equal(buffer_text(&mistakes.text), text_of(cases[i].want)), "%s: %.*s",
-              cases[i].what, FMT(buffer_text(&mistakes.text)));
-        site_mistakes_done(&mistakes);
-    }
+    check_broken_sites(cases, COUNT(cases));
 }
 
 TEST(site_pool_reads_cut_files)

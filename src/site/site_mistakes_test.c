@@ -2,15 +2,9 @@
  * Broken site files and exactly what is said about them: values, and what does not fit
  * together.
  */
-#include "site/site.h"
+#include "site/site_fixture.h"
 
-#include "core/test.h"
-
-static const struct {
-    const char *what;
-    struct text source;
-    const char *want;
-} cases[] = {
+static const struct broken_site cases[] = {
     { "no site", T("dns: {}\n"),
       "site.yaml:1:1: site: missing; add it, for example: site: www.example.com\n" },
     { "nothing to run", T("site: a.example.com\n"),
@@ -507,13 +501,5 @@ static const struct {
 
 TEST(site_mistakes_of_values)
 {
-    for (size_t i = 0; i < COUNT(cases); i++) {
-        struct site *site = NULL;
-        struct site_mistakes mistakes;
-        enum err err = site_parse(cases[i].source, "site.yaml", false, &site, &mistakes);
-        CHECK(err == ERR_SYNTAX && site == NULL, "%s: is refused", cases[i].what);
-        CHECK(text_equal(buffer_text(&mistakes.text), text_of(cases[i].want)), "%s: %.*s",
-              cases[i].what, FMT(buffer_text(&mistakes.text)));
-        site_mistakes_done(&mistakes);
-    }
+    check_broken_sites(cases, COUNT(cases));
 }

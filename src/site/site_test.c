@@ -1,30 +1,19 @@
 /*
  * The site file as a whole: what a good file becomes.
  */
-#include "site/site.h"
-
-#include "core/test.h"
+#include "site/site_fixture.h"
 
 #include <stdio.h>
 
-static struct site *parse_good(const char *source)
-{
-    struct site *site = NULL;
-    struct site_mistakes mistakes;
-    enum err err = site_parse(text_of(source), "/etc/trilith/site.yaml", false, &site, &mistakes);
-    CHECK(err == OK, "%.*s", FMT(buffer_text(&mistakes.text)));
-    site_mistakes_done(&mistakes);
-    return site;
-}
-
 TEST(site_reads_the_simple_stack)
 {
-    struct site *site = parse_good("site: www.foobar.com\n"
-                                   "listen: { http: 8080, dns: 5300 }\n"
-                                   "web: { static: { /static/: guestbook/static } }\n"
-                                   "app: { wsgi: \"guestbook:app\", root: guestbook, workers: 2 }\n"
-                                   "database: { name: guestbook }\n"
-                                   "dns: {}\n");
+    struct site *site =
+        site_parse_good("site: www.foobar.com\n"
+                        "listen: { http: 8080, dns: 5300 }\n"
+                        "web: { static: { /static/: guestbook/static } }\n"
+                        "app: { wsgi: \"guestbook:app\", root: guestbook, workers: 2 }\n"
+                        "database: { name: guestbook }\n"
+                        "dns: {}\n");
     REQUIRE(site != NULL, "is read");
     CHECK(text_equal(site->name, T("www.foobar.com")), "name");
     CHECK(text_equal(site->domain, T("foobar.com")), "domain");
@@ -71,17 +60,17 @@ TEST(site_sorts_routes)
 {
     static const char *const want[] = { "a.b.c/x", "a.b.c/", "*.b.c/long", "*.b.c/", "*.c/",
                                         "/x/y",    "/x",     "/x/",        "/" };
-    struct site *site = parse_good("site: www.b.c\n"
-                                   "routes:\n"
-                                   "  - { respond: a }\n"
-                                   "  - { path: /x, method: [GET, HEAD], respond: a }\n"
-                                   "  - { path: /x/, respond: a }\n"
-                                   "  - { path: /x/y, respond: a }\n"
-                                   "  - { host: '*.c', respond: a }\n"
-                                   "  - { host: '*.b.c', respond: a }\n"
-                                   "  - { host: '*.b.c', path: /long, respond: a }\n"
-                                   "  - { host: A.b.c, respond: a }\n"
-                                   "  - { host: a.B.c, path: /x, respond: a }\n");
+    struct site *site = site_parse_good("site: www.b.c\n"
+                                        "routes:\n"
+                                        "  - { respond: a }\n"
+                                        "  - { path: /x, method: [GET, HEAD], respond: a }\n"
+                                        "  - { path: /x/, respond: a }\n"
+                                        "  - { path: /x/y, respond: a }\n"
+                                        "  - { host: '*.c', respond: a }\n"
+                                        "  - { host: '*.b.c', respond: a }\n"
+                                        "  - { host: '*.b.c', path: /long, respond: a }\n"
+                                        "  - { host: A.b.c, respond: a }\n"
+                                        "  - { host: a.B.c, path: /x, respond: a }\n");
     REQUIRE(site != NULL && site->route_count == COUNT(want), "all are there");
     for (size_t i = 0; i < COUNT(want); i++) {
         char text[64];
@@ -96,17 +85,17 @@ TEST(site_sorts_routes)
 
 TEST(site_reads_every_kind_of_route)
 {
-    struct site *site =
-        parse_good("site: a.b.c\n"
-                   "app: { wsgi: 'a:b.c()', root: r, mount: /app }\n"
-                   "routes:\n"
-                   "  - { path: /s, static: files, index: home.html, listing: yes, cache: 1h }\n"
-                   "  - { path: /r, redirect: 'https://b.c/', status: 308 }\n"
-                   "  - { path: /u, upstream: 'http://127.0.0.1:9000', compress: no }\n"
-                   "  - { path: /v, upstream: 'http://unix:/run/x.sock', header: { X-A: 1 } }\n"
-                   "  - { path: /t, respond: 503, type: text/html, status: 503, headers: { X-B: c "
-                   "}, cache: no "
-                   "}\n");
+    struct site *site = site_parse_good(
+        "site: a.b.c\n"
+        "app: { wsgi: 'a:b.c()', root: r, mount: /app }\n"
+        "routes:\n"
+        "  - { path: /s, static: files, index: home.html, listing: yes, cache: 1h }\n"
+        "  - { path: /r, redirect: 'https://b.c/', status: 308 }\n"
+        "  - { path: /u, upstream: 'http://127.0.0.1:9000', compress: no }\n"
+        "  - { path: /v, upstream: 'http://unix:/run/x.sock', header: { X-A: 1 } }\n"
+        "  - { path: /t, respond: 503, type: text/html, status: 503, headers: { X-B: c "
+        "}, cache: no "
+        "}\n");
     REQUIRE(site != NULL && site->route_count == 6, "all are there");
     const struct site_route *app = &site->routes[0], *files = NULL, *move = NULL, *text = NULL;
     for (size_t i = 0; i < site->route_count; i++) {
@@ -127,15 +116,15 @@ TEST(site_reads_every_kind_of_route)
 
 TEST(site_reads_every_kind_of_app)
 {
-    struct site *site =
-        parse_good("site: a.b.c\n"
-                   "apps:\n"
-                   "  w: { wsgi: 'a:b', root: r, mount: /w, workers: 2..8, threads: 4, warm: /, "
-                   "memory: 300M, slow-log: 2s, grace: 1s, max-requests: 10 }\n"
-                   "  s: { asgi: 'a:b()', root: r, mount: /s, lifespan: on, warm: [ /a, /b ] }\n"
-                   "  p: { php: public, mount: /p, settings: { memory_limit: 256M } }\n"
-                   "  c: { command: \"node 'a b.js'  -x\", root: r, mount: /c, listen: socket }\n"
-                   "  l: { command: [ node, a b.js ], root: r, mount: /l }\n");
+    struct site *site = site_parse_good(
+        "site: a.b.c\n"
+        "apps:\n"
+        "  w: { wsgi: 'a:b', root: r, mount: /w, workers: 2..8, threads: 4, warm: /, "
+        "memory: 300M, slow-log: 2s, grace: 1s, max-requests: 10 }\n"
+        "  s: { asgi: 'a:b()', root: r, mount: /s, lifespan: on, warm: [ /a, /b ] }\n"
+        "  p: { php: public, mount: /p, settings: { memory_limit: 256M } }\n"
+        "  c: { command: \"node 'a b.js'  -x\", root: r, mount: /c, listen: socket }\n"
+        "  l: { command: [ node, a b.js ], root: r, mount: /l }\n");
     REQUIRE(site != NULL && site->app_count == 5, "all are there");
     const struct site_app *w = &site->apps[0], *s = &site->apps[1], *p = &site->apps[2],
                           *c = &site->apps[3], *l = &site->apps[4];
@@ -159,11 +148,11 @@ TEST(site_reads_every_kind_of_app)
 
 TEST(site_reads_servers_and_on)
 {
-    struct site *site = parse_good("site: a.b.c\n"
-                                   "servers: { one: 192.0.2.1, two: '2001:db8::2' }\n"
-                                   "app: { on: one, wsgi: 'a:b', root: r }\n"
-                                   "database: { on: one, name: x }\n"
-                                   "dns: { on: two }\n");
+    struct site *site = site_parse_good("site: a.b.c\n"
+                                        "servers: { one: 192.0.2.1, two: '2001:db8::2' }\n"
+                                        "app: { on: one, wsgi: 'a:b', root: r }\n"
+                                        "database: { on: one, name: x }\n"
+                                        "dns: { on: two }\n");
     REQUIRE(site != NULL && site->server_count == 2, "two servers");
     const struct site_server *one = site_server_find(site, T("one"));
     const struct site_server *two = site_server_find(site, T("two"));
@@ -202,7 +191,7 @@ TEST(site_accepts_what_yaml_offers)
         { "a redirect to https", "site: a.b.c\nroutes: [ { redirect: 'https://a.b.c/' } ]\n" },
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
-        struct site *site = parse_good(cases[i].source);
+        struct site *site = site_parse_good(cases[i].source);
         CHECK(site != NULL, "%s", cases[i].what);
         site_free(site);
     }

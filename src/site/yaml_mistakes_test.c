@@ -1,15 +1,9 @@
 /*
  * Broken site files and exactly what is said about them: YAML and keys.
  */
-#include "site/site.h"
+#include "site/site_fixture.h"
 
-#include "core/test.h"
-
-static const struct {
-    const char *what;
-    struct text source;
-    const char *want;
-} cases[] = {
+static const struct broken_site cases[] = {
     { "empty", T(""), "site.yaml:1:1: the file is empty; start with `site: www.example.com`\n" },
     { "only a comment", T("# nothing\n"),
       "site.yaml:1:1: the file is empty; start with `site: www.example.com`\n" },
@@ -138,13 +132,5 @@ static const struct {
 
 TEST(site_mistakes_of_yaml_and_keys)
 {
-    for (size_t i = 0; i < COUNT(cases); i++) {
-        struct site *site = NULL;
-        struct site_mistakes mistakes;
-        enum err err = site_parse(cases[i].source, "site.yaml", false, &site, &mistakes);
-        CHECK(err == ERR_SYNTAX && site == NULL, "%s: is refused", cases[i].what);
-        CHECK(text_equal(buffer_text(&mistakes.text), text_of(cases[i].want)), "%s: %.*s",
-              cases[i].what, FMT(buffer_text(&mistakes.text)));
-        site_mistakes_done(&mistakes);
-    }
+    check_broken_sites(cases, COUNT(cases));
 }
