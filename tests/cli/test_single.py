@@ -3,6 +3,7 @@ import glob
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 import tempfile
 
@@ -60,7 +61,10 @@ def test_says_what_is_wrong(run, arguments, status, words):
 
 def test_a_broken_application(run, folder):
     (folder / "broken.py").write_text("import nothing_there\n")
-    done = run("app", "broken:app", "--listen", "127.0.0.1:29999", "--quiet")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    done = run("app", "broken:app", "--listen", address, "--quiet")
     assert done.returncode == 1
     assert "ModuleNotFoundError: No module named 'nothing_there'" in done.stderr
     assert "trilith.log" not in done.stderr

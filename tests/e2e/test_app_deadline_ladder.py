@@ -1,5 +1,6 @@
 """Requests that do not end: the stack goes to the log, the client gets 504, the application an
 exception, and what still does not end takes its worker with it. The others do not feel it."""
+import contextlib
 import os
 import pathlib
 import re
@@ -14,7 +15,7 @@ import harness
 SITE = """
 site: www.foobar.com
 listen: { http: HTTP_PORT, dns: DNS_PORT }
-app: { wsgi: "nasty:app", root: app, workers: 4, slow-log: 300ms, request-timeout: 800ms, grace: 500ms }
+app: { wsgi: "nasty:app", root: app, workers: 4, slow-log: 300ms, request-timeout: 1500ms, grace: 1s }
 web: { workers: 1, errors: { 504: late.html } }
 """
 
@@ -158,12 +159,29 @@ class Others(threading.Thread):
                 self.failures.append(answer.status)
             time.sleep(0.002)
 
-    def p99(self):
-        return sorted(self.times)[int(len(self.times) * 0.99)]
+    def assert_undisturbed(self, least=50, longest=1.0):
+        """One that waits behind a hanging request does so until that one's deadline: for more than a
+        second. The others are quick, but a busy machine has hiccups."""
+        assert not self.failures and len(self.times) > least, (self.failures, len(self.times))
+        slowest, median = max(self.times), sorted(self.times)[len(self.times) // 2]
+        assert slowest < longest and median < 0.3, f"slowest {slowest:.2f} s, median {median:.2f} s"
 
 
 def worker_pids(site):
-    return {worker["pid"] for app in site.status()["processes"] for worker in app.get("workers", [])}
+    """pids of the workers, as soon as all are there."""
+    found = set()
+
+    def are_there():
+        rows = [row for app in site.status()["processes"] for row in app.get("workers", [])]
+        found.clear()
+        found.update(row["pid"] for row in rows if row["state"] == "idle")
+        return len(rows) == len(found) == app_workers(site)
+    harness.wait_for(are_there, 15, "all workers")
+    return set(found)
+
+
+def app_workers(site):
+    return next(app["least"] for app in site.status()["processes"] if app["name"].startswith("app/"))
 
 
 def descriptors(pid):
@@ -172,38 +190,40 @@ def descriptors(pid):
 
 @pytest.mark.parametrize("path", HANGS)
 def test_a_request_that_hangs_costs_nobody_else(site, path):
-    before = site.output
+    worker_pids(site)  # all are there again
+    before = len(site.output)
+
+    def is_said(pattern):
+        return re.search(pattern, site.output[before:])
     with Others(site) as others:
         started = time.monotonic()
         answer = site.get(f"/{path}")
         took = time.monotonic() - started
-        harness.wait_for(lambda: "/" + path in site.output[len(before):], 5, "the slow log")
+        harness.wait_for(lambda: is_said(rf"over its deadline: GET /{path}"), 10, "the deadline")
         if path in KILLED:
-            harness.wait_for(lambda: re.search(r"worker \d+ is killed: GET /" + path, site.output),
-                             5, "the end of the worker")
+            harness.wait_for(lambda: is_said(rf"worker \d+ is killed: GET /{path}"), 10, "the kill")
+        elif path in ("loop", "sleep", "c_sleep", "database"):
+            harness.wait_for(lambda: is_said("RequestTimeout"), 10, "the exception")
+            assert not is_said("is killed"), site.output[before:]
         time.sleep(0.3)
     assert answer.text == "<h1>too late</h1>", "the site's own page"
-    assert answer.status == 504 and 0.7 < took < 2.5, (answer.status, took)
-    assert not others.failures and len(others.times) > 50, others.failures
-    assert others.p99() < 0.3, f"{path}: p99 {others.p99() * 1000:.0f} ms"
-    said = site.output[len(before):]
-    assert re.search(rf"slow: GET /{path} request=\w+ runs for 0\.[3-9] s in worker \d; its stack",
-                     said), said
-    assert re.search(rf'nasty.py", line \d+ in {path}', said), said
-    assert re.search(rf"over its deadline: GET /{path}", said), said
-    if path in ("loop", "sleep", "c_sleep", "database"):
-        assert "RequestTimeout" in said and "is killed" not in said, said
+    assert answer.status == 504 and 1.4 < took < 4, (answer.status, took)
+    others.assert_undisturbed()
+    for pattern in (rf"slow: GET /{path} request=\w+ runs for [01]\.\d s in worker \d; its stack",
+                    rf'nasty.py", line \d+ in {path}'):
+        harness.wait_for(lambda: is_said(pattern), 5, f"{pattern} in {site.output[before:]}")
 
 
 def test_nothing_leaks(site):
     """After all of the above, and more of it: descriptors, processes, slots."""
     edge = site.find("edge")[0]
+    worker_pids(site)
     before = descriptors(edge), len(site.tree())
     for path in ("c_hang", "stubborn", "crash", "fork_stays", "hanging_program", "crash"):
         site.get(f"/{path}")
-    harness.wait_for(lambda: len(site.tree()) <= before[1] and site.get("/hello").status == 200, 10,
+    harness.wait_for(lambda: len(site.tree()) <= before[1] and site.get("/hello").status == 200, 20,
                      "as many processes as before")
-    assert descriptors(edge) <= before[0] + 2, descriptors(edge)
+    harness.wait_for(lambda: descriptors(edge) <= before[0] + 2, 5, "as many descriptors as before")
     harness.wait_for(lambda: site.status()["metrics"]["app_busy"] == 0, 5, "free slots")
 
 
@@ -212,20 +232,26 @@ def test_a_crash_in_c_costs_one_request(site):
         for _ in range(4):
             assert site.get("/crash").status == 502
             time.sleep(0.2)
-    assert not others.failures, others.failures
-    assert others.p99() < 0.3, others.p99()
-    assert "Segmentation fault" in site.output, "faulthandler says where"
+    others.assert_undisturbed(least=20)
+    harness.wait_for(lambda: "Segmentation fault" in site.output, 5, "faulthandler's word")
+
+
+@pytest.fixture(scope="module")
+def patient():
+    with contextlib.closing(harness.Workshop()) as workshop:
+        yield workshop.up(SITE.replace("request-timeout: 1500ms", "request-timeout: 30s"),
+                          {"app/nasty.py": NASTY, "late.html": ""})
 
 
 @pytest.mark.parametrize("path,want", [
     ("fork_returns", "parent"), ("process", "6"), ("program", "hi\n"), ("thread", "True"),
     ("terminated", str(-signal.SIGTERM))])
-def test_applications_may_start_processes_and_threads(site, path, want):
-    pids = worker_pids(site)
+def test_applications_may_start_processes_and_threads(patient, path, want):
+    pids = worker_pids(patient)
     for _ in range(3):
-        answer = site.get(f"/{path}")
+        answer = patient.get(f"/{path}")
         assert (answer.status, answer.text) == (200, want)
-    assert worker_pids(site) == pids, "no worker was lost"
+    assert worker_pids(patient) == pids, "no worker was lost"
 
 
 # ---- threads ----
@@ -233,14 +259,15 @@ def test_applications_may_start_processes_and_threads(site, path, want):
 THREADS = """
 site: www.threads.com
 listen: { http: HTTP_PORT, dns: DNS_PORT }
-app: { wsgi: "nasty:app", root: app, workers: 2, threads: 8, request-timeout: 1s, grace: 2s }
+app: { wsgi: "nasty:app", root: app, workers: 2, threads: 8, request-timeout: 3s, grace: 2s }
 web: { workers: 1 }
 """
 
 
 @pytest.fixture(scope="module")
-def threaded(module_workshop):
-    return module_workshop.up(THREADS, {"app/nasty.py": NASTY})
+def threaded():
+    with contextlib.closing(harness.Workshop()) as workshop:
+        yield workshop.up(THREADS, {"app/nasty.py": NASTY})
 
 
 def ask(site, path, count, method="GET", body=None):
@@ -261,13 +288,13 @@ def test_threads_answer_at_the_same_time(threaded):
     assert threaded.get("/multithread").text == "(True, False)"
     ask(threaded, "/wait?0.01", 16)
     started = time.monotonic()
-    answers = ask(threaded, "/wait?0.4", 16)
-    assert time.monotonic() - started < 2.5, "not one after the other (3.2 s by 2 workers)"
+    answers = ask(threaded, "/wait?1", 16)
+    assert time.monotonic() - started < 6, "not one after the other (8 s by 2 workers)"
     assert {a.status for a in answers} == {200} and len({a.text for a in answers}) == 2
 
 
 def test_status_counts_busy_threads(threaded):
-    clients = threading.Thread(target=ask, args=(threaded, "/wait?0.8", 5))
+    clients = threading.Thread(target=ask, args=(threaded, "/wait?2.5", 5))
     clients.start()
 
     def busy():
@@ -300,13 +327,13 @@ def test_an_exception_reaches_only_its_thread(threaded):
         time.sleep(0.2)
     assert answers[0].status == 504
     assert not others.failures, others.failures
-    said = threaded.output[before:]
-    assert "RequestTimeout" in said and "is killed" not in said, said
+    harness.wait_for(lambda: "RequestTimeout" in threaded.output[before:], 5, "the exception")
+    assert "is killed" not in threaded.output[before:], threaded.output[before:]
 
 
 def test_a_killed_worker_gives_its_other_requests_to_another(threaded):
     """What was not begun to be answered is asked again once where that is safe."""
-    first = {worker["pid"] for worker in _workers(threaded)}
+    first = worker_pids(threaded)
     hang = threading.Thread(target=threaded.get, args=("/c_hang",))
     hang.start()
     time.sleep(0.2)
@@ -315,9 +342,4 @@ def test_a_killed_worker_gives_its_other_requests_to_another(threaded):
         harness.wait_for(lambda: "is killed: GET /c_hang" in threaded.output, 15, "the kill")
         time.sleep(0.5)
     assert not others.failures, others.failures
-    harness.wait_for(lambda: len({w["pid"] for w in _workers(threaded)} - first) > 0, 15,
-                     "a new one")
-
-
-def _workers(site):
-    return [worker for app in site.status()["processes"] for worker in app.get("workers", [])]
+    assert worker_pids(threaded) - first, "a new one"

@@ -23,7 +23,7 @@ def test_runs_an_application(workshop):
 
 def test_workers(workshop):
     site = start(workshop, "--workers", "3")
-    assert len(site.busy_workers(6)) == 3
+    harness.wait_for(lambda: len(site.busy_workers(6)) == 3, 15, "three workers that answer")
 
 
 def test_an_application_that_does_not_import(workshop):

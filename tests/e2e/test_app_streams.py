@@ -60,7 +60,7 @@ def app(environ, start_response):
         headers.append(("Content-Length", "10"))
     start_response("200 OK", headers)
     if path == "events":
-        return Events(path, (next(stamps()) for _ in range(6)), 0.08)
+        return Events(path, (next(stamps()) for _ in range(6)), 0.25)
     if path == "endless":
         return Events(path, stamps(), 0.05)
     if path == "silent":
@@ -119,16 +119,19 @@ def dechunked_gzip(raw):
     ("text/plain", "gzip", dechunked_gzip)], ids=["sse", "sse with gzip", "text with gzip"])
 def test_each_event_arrives_at_once(site, kind, coding, decode):
     request = f"GET /events?{kind} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: {coding}\r\n\r\n"
-    found = min((delays(site, request, decode) for _ in range(2)), key=max)
-    assert max(found) < 0.05, [round(1000 * delay) for delay in found]
+    tries = []
+    while len(tries) < 5 and not any(max(one) < 0.12 for one in tries):
+        tries.append(delays(site, request, decode))
+    # one that is kept until the next comes is late by 0.25 s, each time; a busy machine's are not
+    assert max(tries[-1]) < 0.12, [[round(1000 * delay) for delay in one] for one in tries]
 
 
 def test_head_ends_after_the_head(site):
     before = len(notes(site, "closed endless"))
     started = time.monotonic()
     answer = site.talk("HEAD /endless HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", ["HEAD"])[0]
-    assert (answer.status, answer.body) == (200, b"") and time.monotonic() - started < 1
-    harness.wait_for(lambda: len(notes(site, "closed endless")) == before + 1, 2, "close()")
+    assert (answer.status, answer.body) == (200, b"") and time.monotonic() - started < 2.5
+    harness.wait_for(lambda: len(notes(site, "closed endless")) == before + 1, 10, "close()")
 
 
 def test_a_stream_with_a_length(site):
@@ -147,8 +150,8 @@ def test_close_is_called_when_the_client_leaves(site, path):
         if path == "silent":  # nothing can be sent that would show an orderly end
             client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     left = time.monotonic()
-    harness.wait_for(lambda: len(notes(site, "closed " + path)) == before + 1, 3, "close()")
-    assert notes(site, "closed " + path)[-1] - left < 1
+    harness.wait_for(lambda: len(notes(site, "closed " + path)) == before + 1, 10, "close()")
+    assert notes(site, "closed " + path)[-1] - left < 2, "long before the deadline of 3 s"
     answer = harness.parse_responses(other.receive_all())[0]
     other.socket.close()
     assert answer.is_complete and answer.body.count(b"data: ") == 6
@@ -213,7 +216,7 @@ def app(environ, start_response):
 def test_times_in_the_access_log(workshop):
     """Queue and work of requests that wait for the only worker, and of one that never gets it."""
     text = SITE.replace("streams:checked", "waits:app").replace("www.foobar", "www.waits")
-    text = text.replace("workers: 2, request-timeout: 3s", "workers: 1, request-timeout: 1s")
+    text = text.replace("workers: 2, request-timeout: 3s", "workers: 1, request-timeout: 2s, grace: 10s")
     site = workshop.up(text.replace("workers: 1 }", "workers: 1, access-log: json }"),
                        {"app/waits.py": WAITS})
 
@@ -221,11 +224,11 @@ def test_times_in_the_access_log(workshop):
         clients = [threading.Thread(target=site.get, args=(path,)) for path in paths]
         for client in clients:
             client.start()
-            time.sleep(0.05)
+            time.sleep(0.2)
         for client in clients:
             client.join()
-    ask("/quick?0.4", "/waits?0.1")
-    ask("/holds?1.6", "/never")
+    ask("/quick?1", "/waits?0.1")
+    ask("/holds?3.5", "/never")
     site.get("/after")
 
     def lines():
@@ -236,11 +239,11 @@ def test_times_in_the_access_log(workshop):
                 found[entry["target"].split("?")[0]] = entry
         return found if "/after" in found else None
     found = harness.wait_for(lines, 5, "the access log")
-    for path, status, wait_s, work_s in (("/quick", 200, 0, 0.4), ("/waits", 200, 0.35, 0.1),
-                                         ("/holds", 504, 0, 1), ("/never", 503, 1, 0)):
+    for path, status, wait_s, work_s in (("/quick", 200, 0, 1), ("/waits", 200, 0.8, 0.1),
+                                         ("/holds", 504, 0, 2), ("/never", 503, 2, 0)):
         entry = found[path]
         wait, work = entry["wait_us"] / 1e6, entry["work_us"] / 1e6
         assert entry["status"] == status, entry
-        assert abs(wait - wait_s) < 0.2 and abs(work - work_s) < 0.2, entry
+        assert abs(wait - wait_s) < 0.5 and abs(work - work_s) < 0.5, entry
         assert wait + work <= entry["total_us"] / 1e6 + 0.01, entry
     assert found["/never"]["by"] == "app app", "no worker had it"

@@ -18,22 +18,36 @@ def test_crash_inside_a_request(site):
         time.sleep(0.5)  # some load before
         for _ in range(5):
             assert site.get("/crash").status in (500, 502)
+            # those that die before their first answer are not followed at once
+            harness.wait_for(lambda: len(site.busy_workers(4)) == 2, 15, "both workers")
         time.sleep(0.5)  # and after
     assert load.result.failed == 0 and load.result.succeeded > 20, str(load.result)
-    assert load.result.longest_gap() < 2.0, str(load.result)  # five in a row: the last starts wait
+    assert load.result.longest_gap() < 2.0, str(load.result)
 
 
 def test_both_workers_come_back(site):
-    first = site.busy_workers(4)
-    assert len(first) == 2
+    first = busy_pair(site)
     for _ in range(4):
         site.get("/crash")
     harness.wait_for(lambda: len(site.busy_workers(4) - first) == 2, 15, "two new workers")
 
 
+def busy_pair(site):
+    """pids of the two workers: on a busy machine one of them may take four short requests alone."""
+    found = []
+
+    def are_two():
+        found[:] = site.busy_workers(4)
+        return len(found) == 2
+    harness.wait_for(are_two, 15, "two workers that answer")
+    return set(found)
+
+
 def test_status_says_so(site):
     site.get("/crash")
-    harness.wait_for(lambda: "9" in str(site.status()) or "kill" in str(site.status()).lower(), 5)
+    harness.wait_for(lambda: [worker for process in site.status()["processes"]
+                              for worker in process.get("workers", []) if worker["restarts"] > 0],
+                     10, "a worker that was started again, in status")
     text = site.control("status", check=0).stdout
     assert "app" in text
 
@@ -43,7 +57,7 @@ def test_a_request_over_its_deadline_is_ended(workshop):
                        {"app/echo.py": sites.ECHO})
     started = time.monotonic()
     assert site.get("/sleep?30").status in (502, 504)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 10
     harness.wait_for(lambda: site.get("/").status == 200, 10, "a new worker")
 
 

@@ -8,8 +8,9 @@ import harness
 import sites
 from load import Load
 
-SECONDS = float(os.environ.get("TRILITH_TEST_SECONDS", 4))
-STALL_SECONDS = 0.1
+SECONDS = float(os.environ.get("TRILITH_TEST_SECONDS", 5))
+IMPORT_SECONDS = 0.8
+STALL_SECONDS = 0.4  # more than the hiccups of a busy machine, half of what the import takes
 
 SITE = """
 site: www.foobar.com
@@ -17,7 +18,7 @@ listen: { http: HTTP_PORT, dns: DNS_PORT }
 app: { wsgi: "echo:app", root: app, workers: 2, max-requests: 50, warm: / }
 web: { workers: 2 }
 """
-SLOW_IMPORT = "import time\ntime.sleep(0.5)\n" + sites.ECHO
+SLOW_IMPORT = f"import time\ntime.sleep({IMPORT_SECONDS})\n" + sites.ECHO
 
 RANGE = """
 site: www.foobar.com
@@ -44,8 +45,8 @@ def test_neither_reload_nor_recycling_stalls(workshop):
     print(f"{reloads} reloads, {len(workers)} kinds of recycling\n{report}")
     assert all(load.result.failed == 0 and load.result.succeeded > 50 for load in loads), report
     assert workers, "no worker was replaced"
-    # a reload that waits for its import stops all four clients for half a second, each time; a busy
-    # machine has hiccups of its own
+    # a reload that waits for its import stops all four clients for as long, each time; a busy machine
+    # has hiccups of its own
     assert len(stalled) < 2 * reloads and all(one < 5 for one in stalled), report
 
 
@@ -54,14 +55,16 @@ def test_a_burst_gets_the_most_workers(workshop):
     clients = [site.raw(timeout=30) for _ in range(8)]
     begin = time.monotonic()
     for client in clients:
-        client.send("GET /sleep?1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        client.send("GET /sleep?3 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     pids = {harness.parse_responses(client.receive_all())[0].json()["pid"] for client in clients}
     took = time.monotonic() - begin
     assert len(pids) == 8, f"{len(pids)} workers for eight requests"
-    assert took < 3.5, f"{took:.2f} s for one second of work"  # two workers would need four
-    status = site.status()
-    app = next(process for process in status["processes"] if process["name"] == "app/app")
-    assert (app["now"], app["least"], app["most"]) == (8, 2, 8)
+    assert took < 9, f"{took:.2f} s for three seconds of work"  # two workers would need twelve
+
+    def counts():
+        app = next(one for one in site.status()["processes"] if one["name"] == "app/app")
+        return app["now"], app["least"], app["most"]
+    harness.wait_for(lambda: counts() == (8, 2, 8), 5, "the number of workers in status")
     assert "8 of 2..8" in site.control("status", check=0).stdout
 
 
@@ -70,6 +73,15 @@ def test_status_knows_applications_and_routes(workshop):
     probes = site.status()["apps"][0]["requests"]  # is the site ready?
     for path in ["/"] * 20 + ["/sleep?0.2", "/raise"]:
         site.get(path)
+
+
+    def is_counted():
+        """An answer is counted after its last byte, and workers are told of now and then."""
+        now = site.status()
+        return now["apps"][0]["requests"] == now["routes"][0]["requests"] == probes + 22 and \
+            all(worker["state"] == "idle" for process in now["processes"]
+                for worker in process.get("workers", []))
+    harness.wait_for(is_counted, 5, "22 requests, and idle workers, in status")
     before = site.status()
     app, = before["apps"]
     route, = before["routes"]
@@ -97,7 +109,7 @@ def test_a_crash_loop_is_told(workshop):
     site = workshop.up(sites.APP, {"app/echo.py": sites.ECHO})
     for _ in range(5):
         assert site.get("/crash").status == 502
-    harness.wait_for(lambda: site.status()["state"] == "degraded", 5, "the state degraded")
+    harness.wait_for(lambda: site.status()["state"] == "degraded", 10, "the state degraded")
     page = site.control("status", check=0).stdout
     assert "crash loop: " in page and "ended with signal 9 inside a request" in page, page
 

@@ -143,11 +143,12 @@ def stream(environ, start_response):
         time.sleep(0.3)
 
 class Closing:
-    closed = 0
     def __init__(self, items): self.items = iter(items)
     def __iter__(self): return self
     def __next__(self): return next(self.items)
-    def close(self): Closing.closed += 1
+    def close(self):
+        with open("closes", "a") as file:
+            file.write("x")
 
 def closing(environ, start_response):
     text(start_response)
@@ -162,10 +163,6 @@ def closing_endless(environ, start_response):
     class Marked(Closing):
         def close(self): open("closed", "w").write("closed")
     return Marked(endless())
-
-def closed(environ, start_response):
-    text(start_response)
-    return [str(Closing.closed).encode()]
 
 def errors(environ, start_response):
     environ["wsgi.errors"].write("written to wsgi.errors\n")
@@ -297,7 +294,7 @@ def test_headers_of_the_connection_are_dropped(site):
         assert "transfer-encoding" not in answer.headers
     harness.wait_for(lambda: "'transfer-encoding' of the application is dropped" in site.all_logs(),
                      5, "a line in the log")
-    assert site.all_logs().count("'connection' of the application is dropped") <= 2, "per worker"
+    assert site.output.count("'connection' of the application is dropped") <= 2, "per worker"
 
 
 def test_traceback_is_in_the_log(site):
@@ -342,14 +339,15 @@ def test_each_yield_is_sent_at_once(site):
         connection.receive_until(lambda data: b"0 " in data.partition(b"\r\n\r\n")[2])
         first = time.monotonic() - started
         connection.receive_all()
-    assert first < 0.9 and time.monotonic() - started > 1.2
+    assert time.monotonic() - started - first > 0.5, "all came together"
 
 
 def test_close_is_called(site):
-    before = sum(int(site.get("/closed").text) for _ in range(8))
+    closes = site.folder / "app/closes"
+    closes.unlink(missing_ok=True)
     for _ in range(8):
         assert site.get("/closing").body == b"x"
-    assert sum(int(site.get("/closed").text) for _ in range(8)) > before
+    harness.wait_for(lambda: closes.exists() and closes.read_text() == 8 * "x", 5, "close(), each once")
 
 
 def test_close_is_called_when_the_client_goes(site):
@@ -381,7 +379,7 @@ def test_a_slow_sender_holds_no_worker(site):
         connection.send("POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
     started = time.monotonic()
     assert all(site.get("/types").status == 200 for _ in range(10))
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 8
     for connection in slow:
         connection.send("defghij")
         assert connection.response().body == b"abcdefghij"

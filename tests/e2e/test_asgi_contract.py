@@ -85,6 +85,7 @@ async def endless(scope, receive, send):
 async def waits(scope, receive, send):
     """Learns from receive() that the client is gone."""
     await receive()
+    open("waits-begun", "w").write("begun")
     other = asyncio.create_task(receive())
     message = await other
     open("waits", "w").write(message["type"])
@@ -112,7 +113,7 @@ async def tasks(scope, receive, send):
 
 async def background(scope, receive, send):
     await answer(send, b"answered")
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(1)
     open("background", "w").write("done")
 
 async def sleeps(scope, receive, send):
@@ -370,7 +371,7 @@ def test_pieces_come_as_they_are_sent(site):
         client.receive_until(lambda data: b"0 " in data)
         first = time.monotonic() - start
         client.receive_until(lambda data: b"4 " in data)
-        assert time.monotonic() - start - first > 0.6, "the pieces came together"
+        assert time.monotonic() - start - first > 0.3, "the pieces came together"
         assert harness.parse_responses(client.receive_all())[0].body == b"0 1 2 3 4 "
 
 
@@ -385,7 +386,7 @@ def test_client_that_does_not_read_stops_the_application(site):
 def test_client_that_goes_is_a_disconnect(site):
     with site.raw() as client:
         client.send("GET /waits HTTP/1.1\r\nHost: x\r\n\r\n")
-        time.sleep(0.3)
+        assert sign(site, "waits-begun") == "begun"
     assert sign(site, "waits") == "http.disconnect"
 
 
@@ -408,21 +409,23 @@ def test_requests_are_tasks_with_contexts_of_their_own(site):
 
 
 def test_background_work_goes_on_after_the_answer(site):
-    start = time.monotonic()
+    (site.app / "background").unlink(missing_ok=True)
     assert site.get("/background").text == "answered"
-    assert time.monotonic() - start < 0.19 or harness.IS_SANITIZED
+    assert not (site.app / "background").exists(), "the answer does not wait for it"
     assert sign(site, "background") == "done"
 
 
 def test_workers_share_the_requests(site):
-    clients = [site.raw() for _ in range(40)]
-    for client in clients:
-        client.send("GET /pid HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    pids = [client.response().text for client in clients]
-    for client in clients:
-        client.socket.close()
+    pids = []
+    for _ in range(4):  # one of them may not get a core for a while
+        clients = [site.raw() for _ in range(40)]
+        for client in clients:
+            client.send("GET /pid HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        pids += [client.response().text for client in clients]
+        for client in clients:
+            client.socket.close()
     counts = sorted(pids.count(pid) for pid in set(pids))
-    assert len(counts) == 2 and counts[0] >= 8, counts
+    assert len(counts) == 2 and counts[0] >= 32, counts
 
 
 # ---- what goes wrong ----
@@ -459,7 +462,8 @@ def test_deadline_cancels_the_task_and_not_the_worker(site):
     answer = site.get("/sleeps?30")
     assert answer.status == 504
     assert sign(site, "cancelled") == "cancelled"
-    assert "slow: GET /sleeps?30" in site.all_logs() and "in sleeps" in site.all_logs()
+    harness.wait_for(lambda: "slow: GET /sleeps?30" in site.all_logs()
+                     and "in sleeps" in site.all_logs(), 5, "the slow log")
     harness.wait_for(lambda: "GET /sleeps?30" in site.all_logs()
                      and "was cancelled: it took longer" in site.all_logs(), 5, "the log")
     assert {row.get("pid") for row in workers(site, "plain")} == before
@@ -470,7 +474,7 @@ def test_blocked_loop_takes_its_worker_with_it(site):
     assert site.get("/blocks").status == 504
     harness.wait_for(lambda: {row.get("pid") for row in workers(site, "plain")} != before, 15,
                      "the end of the worker")
-    assert "in blocks" in site.all_logs()
+    harness.wait_for(lambda: "in blocks" in site.all_logs(), 5, "its stack in the log")
     assert site.get("/tasks").text == "ok"
 
 
@@ -562,7 +566,7 @@ def test_fastapi_events_and_background(site):
         client.receive_until(lambda data: b"data: 0" in data)
         start = time.monotonic()
         client.receive_until(lambda data: b"data: 3" in data)
-        assert time.monotonic() - start > 0.3
+        assert time.monotonic() - start > 0.15, "the events came together"
     assert fast(site, "/background").json() == "soon"
     assert sign(site, "fast-background") == "done"
 

@@ -30,6 +30,13 @@ def programs(site, name="node"):
     return [pid for pid in site.tree() if table.get(pid, (0, "", ""))[2].startswith(name)]
 
 
+def kill_one(site):
+    """kill -9 of one of its programs, as soon as there is one; returns when it is gone."""
+    pid = harness.wait_for(lambda: programs(site), 10, "a program")[0]
+    os.kill(pid, signal.SIGKILL)
+    harness.wait_for(lambda: pid not in programs(site), 10, "its end")
+
+
 def test_requests_are_shared(site):
     answers = [site.get("/a?b").json() for _ in range(6)]
     assert len({a["pid"] for a in answers}) == 2
@@ -44,7 +51,7 @@ def test_a_killed_instance_costs_no_get(site):
     with Load(site.port, clients=4) as load:
         for _ in range(3):
             time.sleep(0.3)
-            os.kill(programs(site)[0], signal.SIGKILL)
+            kill_one(site)
         time.sleep(0.5)
     assert load.result.failed == 0 and load.result.succeeded > 100, str(load.result)
     harness.wait_for(lambda: len(programs(site)) == 2, 10, "both instances")
@@ -59,7 +66,7 @@ def test_reload_under_load(site):
     for n in range(4):
         server.write_text(SERVER.replace("method: request.method", f"release: {n}"))
         site.reload()
-        harness.wait_for(lambda: site.get("/").json()["release"] == n, 5, "the new release")
+        harness.wait_for(lambda: site.get("/").json().get("release") == n, 10, "the new release")
     for load in loads:
         load.stop()
     report = "\n".join(str(load.result) for load in loads)
@@ -90,8 +97,8 @@ def test_one_that_ignores_sigterm_is_killed(workshop):
                                                               "console.log('no')")})
     old = programs(site)
     site.reload()
-    harness.wait_for(lambda: not set(old) & set(programs(site)), 8, "the end of the old ones")
-    assert "did not end when asked to" in site.output
+    harness.wait_for(lambda: not set(old) & set(programs(site)), 20, "the end of the old ones")
+    harness.wait_for(lambda: "did not end when asked to" in site.output, 10, "a line in the log")
 
 
 FAILURES = {
@@ -110,10 +117,10 @@ FAILURES = {
 def test_a_program_that_does_not_work_is_explained(workshop, name):
     code, words = FAILURES[name]
     other = str(harness.free_port())
-    site = workshop.up(SITE.replace("start-timeout: 5s", "start-timeout: 3s, ready: /healthz")
+    site = workshop.up(SITE.replace("start-timeout: 5s", "start-timeout: 5s, ready: /healthz")
                        .replace("workers: 2,", "workers: 1,"),
                        {"web/server.js": code.replace("OTHER", other)}, wait=False)
-    assert site.process.wait(15) == 1
+    assert site.process.wait(60) == 1
     site.reader.join(5)
     for word in words:
         assert word.replace("OTHER", other) in site.output, site.output
@@ -121,7 +128,7 @@ def test_a_program_that_does_not_work_is_explained(workshop, name):
 
 def test_a_program_that_is_not_there(workshop):
     site = workshop.up(SITE.replace("node server.js", "nodule server.js"), {"web/a": ""}, wait=False)
-    assert site.process.wait(15) == 1
+    assert site.process.wait(60) == 1
     site.reader.join(5)
     assert "there is no program 'nodule'" in site.output
 
@@ -141,7 +148,7 @@ def test_a_unix_socket(workshop):
     site = workshop.up(SITE.replace("workers: 2,", "workers: 2, listen: socket,"), {
         "web/server.js": SERVER.replace("process.env.PORT, process.env.HOST", "process.env.SOCKET")})
     assert len({site.get("/").json()["pid"] for _ in range(4)}) == 2
-    os.kill(programs(site)[0], signal.SIGKILL)
+    kill_one(site)
     harness.wait_for(lambda: len(programs(site)) == 2, 10, "both instances")
     assert all(site.get("/").status == 200 for _ in range(10))
     site.reload()
@@ -153,7 +160,7 @@ def test_the_only_instance_comes_back(workshop):
     with Load(site.port, clients=2) as load:
         for _ in range(2):
             time.sleep(0.2)
-            os.kill(programs(site)[0], signal.SIGKILL)
+            kill_one(site)
             harness.wait_for(lambda: len(programs(site)) == 1, 10, "the instance")
         time.sleep(0.5)
     assert load.result.failed == 0, str(load.result)
@@ -193,7 +200,7 @@ def test_a_killed_supervisor_is_replaced(wrapped):
         time.sleep(0.2)
         os.kill(wrapped.find("app/app.0")[0], signal.SIGKILL)
         harness.wait_for(lambda: not set(old) & set(programs(wrapped)) and
-                         len(programs(wrapped)) == 2, 15, "a new generation without the old")
+                         len(programs(wrapped)) == 2, 30, "a new generation without the old")
     assert load.result.failed == 0, str(load.result)
     assert wrapped.get("/").status == 200
 
@@ -204,4 +211,4 @@ def test_a_killed_parent_takes_all_with_it(wrapped):
     assert sum(table[pid][2].startswith("node") for pid in below) == 2
     os.kill(wrapped.pid, signal.SIGKILL)
     harness.wait_for(lambda: not [pid for pid in below if harness.processes().get(
-        pid, (0, "Z"))[1] != "Z"], 5, "the end of all")
+        pid, (0, "Z"))[1] != "Z"], 15, "the end of all")

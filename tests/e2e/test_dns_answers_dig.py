@@ -135,7 +135,9 @@ def test_random_packets_harm_nothing(site):
                 pass
             if n % 200 == 0:
                 time.sleep(0.005)
-    assert harness.dig(site.dns_port, "www.foobar.com", "A").values == ["127.0.0.1"]
+    # what is left of them may fill the socket's buffer, and the next question is lost as well
+    harness.wait_for(lambda: harness.dig(site.dns_port, "www.foobar.com", "A").values == ["127.0.0.1"],
+                     20, "an answer")
     assert site.find("dns") == dns
 
 

@@ -31,7 +31,7 @@ class Browser:
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.folder,
             env={"PATH": harness.PATH, "HOME": self.folder, "TMPDIR": self.folder})
         harness.RUNNING.add(self.driver.pid)  # no orphan of a site
-        harness.wait_for(self.is_up, 30, "chromedriver")
+        harness.wait_for(self.is_up, 60, "chromedriver")
         flags = self.FLAGS + [f"--user-data-dir={self.folder}/profile"]
         answer = self.call("POST", "/session", {"capabilities": {"alwaysMatch": {
             "browserName": "chrome",
@@ -48,7 +48,7 @@ class Browser:
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method,
                                          data=json.dumps(body).encode() if body is not None else None,
                                          headers={"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return json.load(answer)["value"]
 
     def open(self, url):
@@ -127,7 +127,7 @@ def test_an_entry_is_posted_and_survives(workshop, site, browser):
     browser.type("input[name=name]", "Ada <b>")
     browser.type("textarea[name=message]", "Hello from a real browser & <script>")
     browser.click("form button")
-    harness.wait_for(lambda: "Hello from a real browser & <script>" in browser.text("body"), 20)
+    harness.wait_for(lambda: "Hello from a real browser & <script>" in browser.text("body"), 60)
     assert browser.complaints() == []
     site.kill_all()
     workshop.again(site)

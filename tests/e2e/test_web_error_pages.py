@@ -9,7 +9,7 @@ STATUSES = (400, 404, 408, 413, 414, 431, 501, 502, 503, 504)
 SITE = """
 site: www.foobar.com
 listen: { http: HTTP_PORT, dns: DNS_PORT }
-app: { wsgi: "shop:app", root: app, workers: 1, request-timeout: 500ms }
+app: { wsgi: "shop:app", root: app, workers: 1, request-timeout: 2s }
 web:
   static: { /static/: public }
   limits: { body: 1000 }
@@ -29,7 +29,7 @@ def app(environ, start_response):
     if environ["PATH_INFO"] == "/die":
         os._exit(3)
     if environ["PATH_INFO"] == "/slow":
-        time.sleep(1)
+        time.sleep(4)
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"well"]
 '''
@@ -44,8 +44,8 @@ REFUSED = [
     (414, "GET /" + 20000 * "a" + " HTTP/1.1\r\nHost: x\r\n\r\n"),
     (431, "GET / HTTP/1.1\r\nHost: x\r\nA: " + 70000 * "a" + "\r\n\r\n"),
     (501, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n"),
-    (502, "GET /die HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
     (504, "GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+    (502, "GET /die HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
 ]
 
 

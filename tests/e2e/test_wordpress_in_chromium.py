@@ -48,16 +48,16 @@ def install(browser, site):  # noqa: F811
                    f" '{PASSWORD}'; document.querySelector('[name=pw_weak]').checked = true")
     browser.type("#admin_email", "ada@example.com")
     browser.click("#submit")
-    harness.wait_for(lambda: "Success" in browser.text("h1 + p, h1"), 30, "the installation")
+    harness.wait_for(lambda: "Success" in browser.text("h1 + p, h1"), 90, "the installation")
 
 
 def log_in(browser, site):  # noqa: F811
     browser.open(site.url + "/wp-login.php")
-    harness.wait_for(lambda: browser.script("return document.activeElement.id") == "user_login", 10)
+    harness.wait_for(lambda: browser.script("return document.activeElement.id") == "user_login", 30)
     browser.type("#user_login", "ada")
     browser.type("#user_pass", PASSWORD)
     browser.click("#wp-submit")
-    harness.wait_for(lambda: browser.script("return location.pathname") == "/wp-admin/", 20, "login")
+    harness.wait_for(lambda: browser.script("return location.pathname") == "/wp-admin/", 60, "login")
     assert "Dashboard" in browser.text("h1")
 
 
@@ -65,13 +65,13 @@ def write_post(browser, site):  # noqa: F811
     browser.open(site.url + "/wp-admin/post-new.php")
     harness.wait_for(lambda: browser.script(
         "return !!(window.wp && wp.data && wp.data.select('core/editor') &&"
-        " wp.data.select('core/editor').getCurrentPostId())"), 30, "the editor")
+        " wp.data.select('core/editor').getCurrentPostId())"), 90, "the editor")
     browser.script("wp.data.dispatch('core/editor').editPost({title: 'A post of stone',"
                    " content: '<!-- wp:paragraph --><p>Upright &amp; heavy.</p><!-- /wp:paragraph -->',"
                    " status: 'publish'}); wp.data.dispatch('core/editor').savePost()")
     harness.wait_for(lambda: browser.script(
         "return wp.data.select('core/editor').isCurrentPostPublished() &&"
-        " !wp.data.select('core/editor').isSavingPost()"), 30, "the post")
+        " !wp.data.select('core/editor').isSavingPost()"), 60, "the post")
 
 
 def set_permalinks(browser, site):  # noqa: F811
@@ -80,14 +80,14 @@ def set_permalinks(browser, site):  # noqa: F811
                    "document.querySelector('[name=selection][value=custom]').checked = true;")
     browser.click("#submit")
     harness.wait_for(lambda: browser.script(
-        "return !!document.querySelector('#setting-error-settings_updated, .notice-success')"), 20)
+        "return !!document.querySelector('#setting-error-settings_updated, .notice-success')"), 60)
 
 
 def upload(browser, site, path):  # noqa: F811
     browser.open(site.url + "/wp-admin/media-new.php?browser-uploader")
     browser.type("#async-upload", str(path))
     browser.click("#html-upload")
-    harness.wait_for(lambda: browser.script("return location.pathname") == "/wp-admin/upload.php", 30,
+    harness.wait_for(lambda: browser.script("return location.pathname") == "/wp-admin/upload.php", 60,
                      "the upload")
 
 
