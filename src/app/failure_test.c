@@ -88,7 +88,7 @@ TEST(app_request_over_its_deadline_is_ended)
 TEST(app_worker_that_ignores_its_deadline_is_killed)
 {
     struct app_fixture fixture;
-    struct app_options options = { .workers = 1, .request_ms = 300 };
+    struct app_options options = { .workers = 1, .request_ms = 1000 };
     if (CHECK(app_fixture_start(&fixture, &options) == MESSAGE_READY, "%s", fixture.message)) {
         pid_t pid = worker_pid(&fixture);
         FREE char *stuck = app_fixture_get(&fixture, "/stuck");
@@ -109,8 +109,11 @@ TEST(app_queue_is_bounded)
     int fds[40];
     int ok = 0, busy = 0, other = 0;
     if (CHECK(app_fixture_start(&fixture, &options) == MESSAGE_READY, "%s", fixture.message)) {
-        for (size_t i = 0; i < COUNT(fds); i++)
-            fds[i] = app_fixture_open(&fixture, T("GET /sleeps?0.01 HTTP/1.1\r\nHost: x\r\n"
+        fds[0] = app_fixture_open(&fixture, T("GET /sleeps?1 HTTP/1.1\r\nHost: x\r\n"
+                                              "Connection: close\r\n\r\n"));
+        CHECK(wait_metric(&fixture, &fixture.metrics.app_busy, 1), "the worker has it");
+        for (size_t i = 1; i < COUNT(fds); i++) /* long before it is done with the first */
+            fds[i] = app_fixture_open(&fixture, T("GET /hello HTTP/1.1\r\nHost: x\r\n"
                                                   "Connection: close\r\n\r\n"));
         for (size_t i = 0; i < COUNT(fds); i++) {
             FREE char *answer = app_fixture_read(&fixture, fds[i], 5000, NULL);
@@ -222,8 +225,8 @@ TEST(app_does_not_wait_for_a_slow_close)
         FREE char *answer = app_fixture_get(&fixture, "/slow_close");
         CHECK(strcmp(body_of(answer), "fast") == 0 && strcmp(body_of(learns), "fast") == 0, "%s",
               answer);
-        /* the second one waits for the first one's close, but not for its own */
-        CHECK(clock_now_ms() - started_ms < 550, "%d ms", (int)(clock_now_ms() - started_ms));
+        /* the second one waits for the first one's close, but not for its own, of a second each */
+        CHECK(clock_now_ms() - started_ms < 1800, "%d ms", (int)(clock_now_ms() - started_ms));
     }
     app_fixture_stop(&fixture);
 }
@@ -324,6 +327,15 @@ static bool is_alive(pid_t pid)
     return alive;
 }
 
+/* Some of its end comes after what others see of it: its memory is given back first. */
+static bool has_gone(pid_t pid)
+{
+    int64_t until_ms = clock_now_ms() + 5000;
+    while (is_alive(pid) && clock_now_ms() < until_ms)
+        clock_sleep_ms(5);
+    return !is_alive(pid);
+}
+
 TEST(app_workers_go_on_without_the_zygote_and_are_followed)
 {
     struct app_fixture fixture;
@@ -338,7 +350,7 @@ TEST(app_workers_go_on_without_the_zygote_and_are_followed)
               fixture.message);
         pid_t next = worker_pid(&fixture);
         CHECK(next > 0 && next != old, "its worker serves now");
-        CHECK(!is_alive(old), "the old one has gone");
+        CHECK(has_gone(old), "the old one has gone");
         fd_close(&old_lifeline);
         fd_close(&old_channel);
     }
@@ -358,8 +370,7 @@ TEST(app_dies_with_the_parent)
         fixture.zygote = 0;
         CHECK(is_alive(pid), "a busy worker outlives the zygote");
         fd_close(&fixture.lifeline);
-        clock_sleep_ms(100);
-        CHECK(!is_alive(pid), "but not the parent");
+        CHECK(has_gone(pid), "but not the parent");
         fd_close(&fd);
     }
     app_fixture_stop(&fixture);

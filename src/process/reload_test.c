@@ -229,12 +229,13 @@ TEST(parent_waits_for_an_old_generation_only_so_long)
     struct toy toy;
     char error[512];
     REQUIRE(toy_open(&toy), "folder");
+    change_site(&toy, "drain: 1s", "drain: 3s");
     if (CHECK(toy_start(&toy, true), "serves")) {
         toy_tell(&toy, "hold-web", "");
         CHECK(toy_reload(&toy, error, sizeof(error)), "reload: %s", error);
         clock_sleep_ms(500);
         CHECK(toy_count(&toy, "app/toy stop 1") == 0, "still held");
-        CHECK(toy_saw(&toy, "app/toy stop 1", 4), "drain time is over");
+        CHECK(toy_saw(&toy, "app/toy stop 1", 10), "drain time is over");
         CHECK(toy_end(&toy, SIGTERM) == 0, "stops");
     }
     toy_close(&toy);

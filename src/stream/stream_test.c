@@ -227,10 +227,10 @@ TEST_LOOP(stream_send_deadline_needs_progress)
     struct side client, server;
     REQUIRE(local_pair(loop, &client, &server), "pair");
     char *data = memory_new(BIG);
-    send_text(&client, text_from(data, BIG), 50);
+    send_text(&client, text_from(data, BIG), 300); /* long, because the machine may be busy */
     int64_t started_ms = loop_now_ms(loop);
-    for (int i = 0; loop_now_ms(loop) - started_ms < 200 && client.sends == 0; i++) {
-        if (i % 4 == 0)
+    for (int i = 0; loop_now_ms(loop) - started_ms < 700 && client.sends == 0; i++) {
+        if (i % 8 == 0)
             stream_receive(server.stream, 0); /* a slow reader, but it reads */
         loop_turn(loop, 3);
     }

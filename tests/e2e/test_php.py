@@ -130,9 +130,9 @@ def test_places(workshop, site):
     assert site.request("HEAD", "/hello.php").body == b""
     assert len(site.get("/big.php").body) == 50 * 65536
     site.get("/log.php")
-    harness.wait_for(lambda: "one line" in site.all_logs() and "three" in site.all_logs(), 5)
-    assert "request=" in next(line for line in site.all_logs().splitlines() if "one line" in line
-                              and "php: script" in line)
+    harness.wait_for(lambda: re.search("php: script .*one line.* request=", site.all_logs()), 5,
+                     "what the script said, with its request")
+    harness.wait_for(lambda: "three" in site.all_logs(), 5, "what it wrote to stderr")
 
 
 def test_no_edge_starves_another(site):

@@ -282,7 +282,7 @@ def slow_close(environ, start_response):
 
     class Result(Closing):
         def close(self):
-            time.sleep(0.3)
+            time.sleep(1)
     return Result([b"fast"])
 
 
