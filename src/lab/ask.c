@@ -13,10 +13,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -254,6 +256,23 @@ static void machine_state(char *out, size_t size)
     snprintf(out, size, "%s/.state", runs);
 }
 
+/* The folder of this program comes first in PATH: `trilith` is found inside as it would be on a
+ * server, and is the one that runs the lab, also when it was built here and never installed. */
+static void extend_path(void)
+{
+    char program[PATH_MAX], path[2 * PATH_MAX];
+    const char *before = getenv("PATH");
+    ssize_t len = readlink("/proc/self/exe", program, sizeof(program) - 1);
+    if (len <= 0)
+        return;
+    program[len] = '\0';
+    *strrchr(program, '/') = '\0';
+    int size =
+        snprintf(path, sizeof(path), "%s:%s", program, before != NULL ? before : "/usr/bin:/bin");
+    if (size > 0 && (size_t)size < sizeof(path))
+        setenv("PATH", path, 1);
+}
+
 static int enter_and_run(int machine, char *const command[])
 {
     if (lab_enter(machine) != 0) {
@@ -266,6 +285,7 @@ static int enter_and_run(int machine, char *const command[])
         char state[LAB_RUN_SIZE + 16];
         machine_state(state, sizeof(state));
         setenv("TRILITH_STATE", state, 1); /* `trilith status` finds the machine's server */
+        extend_path();
         execvp(command[0], command);
         lab_complain("cannot run '%s': %s", command[0], strerror(errno));
         _exit(errno == ENOENT ? 127 : 126);
