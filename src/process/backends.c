@@ -169,13 +169,15 @@ static const struct site_backend *backend_of(const struct site_pool *pool, struc
     return NULL;
 }
 
-/* "web-01" for "web/web-01", when no other pool has a backend of that name. */
-static size_t find_short(const struct site *site, struct text name, struct found *found)
+/* "web-01" for "web/web-01", when no other pool that this server uses has one of that name. */
+static size_t find_short(const struct generation *serving, struct text name, struct found *found)
 {
+    const struct site *site = serving->site;
     size_t count = 0;
     for (size_t i = 0; i < site->pool_count; i++) {
         const struct site_pool *pool = site->pools[i];
-        for (size_t j = 0; j < pool->backend_count; j++) {
+        bool is_used = site_is_on(site, &pool->on, serving->server);
+        for (size_t j = 0; is_used && j < pool->backend_count; j++) {
             if (!text_equal(pool->backends[j].name, name))
                 continue;
             *found = (struct found){ pool, &pool->backends[j], pool->backends[j].board };
@@ -194,7 +196,7 @@ static enum err find(const struct parent *parent, struct text name, struct found
     found->backend = backend_of(found->pool, name);
     if (found->backend != NULL || (change != NULL && change->member == HEALTH_MEMBER_ADDED))
         return OK;
-    size_t count = find_short(site, name, found);
+    size_t count = find_short(parent->serving, name, found);
     if (count == 1)
         return OK;
     if (count > 1)
