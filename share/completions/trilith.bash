@@ -18,7 +18,7 @@ _trilith_options() {
         init) echo --key --state --quiet ;;
         up) echo --background --state --quiet --json ;;
         run) echo --server --background --state --quiet --json ;;
-        status) echo --state --json ;;
+        status) echo --all --state --json ;;
         top) echo --state --json ;;
         explain) echo --method --header --from --site --server --state ;;
         backend) echo --site --state --quiet --json ;;

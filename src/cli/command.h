@@ -28,6 +28,7 @@ enum option_id {
     OPTION_METHOD,
     OPTION_HEADER,
     OPTION_FROM,
+    OPTION_ALL,
 };
 
 #define BIT(option) (1u << (option))
@@ -36,7 +37,7 @@ enum { OPTION_HEADERS = 32 };
 
 /* Values of the options; the defaults are in command.c. */
 struct options {
-    bool help, json, quiet, background, follow, access, markdown;
+    bool help, json, quiet, background, follow, access, markdown, all;
     const char *state, *server, *listen, *root, *to, *key, *site, *method, *from;
     const char *headers[OPTION_HEADERS];
     size_t header_count;

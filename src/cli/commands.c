@@ -56,13 +56,16 @@ const struct command commands[] = {
     { .name = "status",
       .arguments = "[SITE]",
       .most = 1,
-      .options = BIT(OPTION_STATE) | BIT(OPTION_JSON),
+      .options = BIT(OPTION_ALL) | BIT(OPTION_STATE) | BIT(OPTION_JSON),
       .summary = "Say what runs and how it is",
       .details =
           "SITE is a site file or a site's name; without it every site of the state folder is\n"
-          "shown. A process that is not well shows its last log lines.\n"
-          "Exit status: 0 it runs, 3 nothing runs there.\n",
-      .examples = "  trilith status www.foobar.com --json\n",
+          "shown. A process that is not well shows its last log lines. With --all, every server "
+          "of\n"
+          "the site is asked, through the channel between them, and what is not well is named.\n"
+          "Exit status: 0 it runs (--all: every server answered), 3 nothing runs there.\n",
+      .examples = "  trilith status www.foobar.com --json\n"
+                  "  trilith status --all\n",
       .run = command_status },
     { .name = "top",
       .arguments = "[SITE]",

@@ -48,6 +48,7 @@ const struct option option_rows[] = {
                           "A header of the request; may be given several times."),
     [OPTION_FROM] = ROW("--from", 0, "ADDRESS", OPTION_TEXT, from,
                         "Who sends the request. Default: 127.0.0.1."),
+    [OPTION_ALL] = ROW("--all", 0, NULL, OPTION_FLAG, all, "Every server of the site, in short."),
 };
 const size_t option_row_count = COUNT(option_rows);
 

@@ -274,10 +274,12 @@ int command_status(const struct invocation *invocation)
 {
     struct target target = { .site = "" };
     struct all all = { &target, invocation->options.json, CLI_OK, 0 };
-    if (invocation->argument_count > 0) {
+    if (invocation->argument_count > 0 || invocation->options.all) {
         int status = target_find(invocation, &target);
         if (status != CLI_OK)
             return status;
+        if (invocation->options.all)
+            return status_all(&target, all.is_json);
         return all.is_json ? show_json(&target) : show(&target);
     }
     target_state(invocation, &target);

@@ -22,6 +22,17 @@ const char *status_us(const json_t *us, char out[24]);
 void status_backends(struct buffer *out, const json_t *first, const json_t *second, int64_t us,
                      bool has_colour);
 
+/* The databases alone. */
+void status_databases(struct buffer *out, const json_t *root, bool has_colour);
+
+/* status_all.c: the page of all servers; servers: name -> answer of its parent, or one without "ok"
+ * and with "error". Pure. */
+void status_all_page(struct buffer *out, const char *site, const json_t *servers, bool has_colour);
+
+/* Asks every server of the site and prints; an exit status, CLI_FAILED when one did not answer. */
+struct target;
+int status_all(const struct target *target, bool is_json);
+
 /* status_tables.c: what is known of each application and each route. */
 void status_tables(struct buffer *out, const json_t *root);
 

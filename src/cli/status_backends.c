@@ -119,7 +119,7 @@ static void write_backends(struct buffer *out, const json_t *first, const json_t
         buffer_print(out, "  and %zu more: --json shows them all\n", count - BACKENDS_SHOWN);
 }
 
-static void write_databases(struct buffer *out, const json_t *root, bool has_colour)
+void status_databases(struct buffer *out, const json_t *root, bool has_colour)
 {
     const json_t *databases = json_object_get(root, "databases");
     size_t index;
@@ -162,6 +162,6 @@ void status_backends(struct buffer *out, const json_t *first, const json_t *seco
                      bool has_colour)
 {
     write_backends(out, first, second, us, has_colour);
-    write_databases(out, second, has_colour);
+    status_databases(out, second, has_colour);
     write_changes(out, second);
 }

@@ -103,3 +103,43 @@ TEST(cli_status_page_of_anything)
         json_decref(answer);
     }
 }
+
+TEST(cli_status_of_all_servers)
+{
+    static const char servers[] =
+        "{\"lb-01\":{\"ok\":true,\"state\":\"serving\",\"generation\":2,"
+        "\"metrics\":{\"requests\":12},\"processes\":[{\"name\":\"parent\",\"state\":\"ready\","
+        "\"uptime_ms\":90000}],\"backends\":[{\"name\":\"web/web-01\",\"state\":\"down\","
+        "\"reason\":\"connection refused\"},{\"name\":\"web/web-02\",\"state\":\"up\"},"
+        "{\"name\":\"web/web-03\",\"state\":\"unknown\"}]},"
+        "\"web-01\":{\"ok\":false,\"error\":\"web-01: cannot be reached\"},"
+        "\"web-02\":{\"ok\":true,\"state\":\"degraded\",\"generation\":1,\"processes\":["
+        "{\"name\":\"parent\",\"state\":\"ready\",\"uptime_ms\":1000},"
+        "{\"name\":\"sql\",\"state\":\"backoff\",\"ended\":\"killed\"},"
+        "{\"name\":\"app/app\",\"state\":\"starting\",\"ended\":null}],"
+        "\"databases\":[{\"name\":\"database/web-02\",\"state\":\"up\",\"role\":\"primary\","
+        "\"gtid\":\"0-1-2\",\"for_ms\":3000}]}}";
+    static const char page[] =
+        "www.foobar.com\n\n"
+        "  SERVER  STATE     GENERATION  UPTIME   REQUESTS  NOTE\n"
+        "  lb-01   serving            2     90s         12  web/web-01 down (connection refused)\n"
+        "  web-01  no answer          0       -          -  web-01: cannot be reached\n"
+        "  web-02  degraded           1      1s          0  sql backoff (killed); app/app "
+        "starting\n"
+        "\n"
+        "  DATABASE                           STATE      SINCE ROLE         LAG  GTID              "
+        "                        NOTE\n"
+        "  database/web-02                    up            3s primary        -  0-1-2             "
+        "                        \n";
+    struct buffer out = buffer_of(65536);
+    json_t *answers = json_loads(servers, 0, NULL);
+    status_all_page(&out, "www.foobar.com", answers, false);
+    CHECK(text_equal(buffer_text(&out), text_of(page)), "%.*s", FMT(buffer_text(&out)));
+    json_decref(answers);
+    buffer_clear(&out);
+    answers = json_loads("{\"a\":1,\"b\":{\"ok\":true,\"processes\":1,\"backends\":[1]}}", 0, NULL);
+    status_all_page(&out, "www.foobar.com", answers, false);
+    CHECK(text_find_text(buffer_text(&out), T("no answer")) > 0, "an answer of another version");
+    json_decref(answers);
+    buffer_done(&out);
+}

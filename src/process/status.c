@@ -150,6 +150,14 @@ static void print_json(json_t *root, struct buffer *out)
     json_decref(root);
 }
 
+static json_t *servers_of(const struct site *site)
+{
+    json_t *names = json_array();
+    for (size_t i = 0; i < site->server_count; i++)
+        json_array_append_new(names, json_from_whole(site->servers[i].name));
+    return names;
+}
+
 void status_write(struct parent *parent, bool has_buckets, struct buffer *out)
 {
     char since[CLOCK_ISO_SIZE];
@@ -163,6 +171,7 @@ void status_write(struct parent *parent, bool has_buckets, struct buffer *out)
     if (serving != NULL) {
         json_object_set_new(root, "file", json_from_whole(serving->site->file));
         json_object_set_new(root, "server", json_from_whole(serving->server->name));
+        json_object_set_new(root, "servers", servers_of(serving->site));
     }
     json_object_set_new(root, "generation",
                         json_integer(serving != NULL ? (json_int_t)serving->number : 0));
