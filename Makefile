@@ -14,7 +14,7 @@ LTO     := $(if $(findstring clang,$(CC)),false,true)
 BENCHES := $(addprefix bench-,static wsgi flask asgi php guestbook balancer tcp)
 
 .DEFAULT_GOAL := all
-.PHONY: all run test check check-quick fuzz bench $(BENCHES) bench-sql bench-memory bench-reload soak install clean help
+.PHONY: all run test check check-quick fuzz bench $(BENCHES) bench-sql bench-memory bench-reload bench-tunnels soak install clean help
 
 all: $(BUILD)/build.ninja        ## build the program for use: build/trilith
 	@ninja -C $(BUILD) --quiet
@@ -63,6 +63,11 @@ bench-memory:                    ## memory of four Django workers beside gunicor
 	@tools/setup bench
 	@$(MAKE) --no-print-directory all
 	@TRILITH=$(BUILD)/trilith bench/memory.py
+
+bench-tunnels:                   ## 1,000 WebSockets through 100 reloads, 1 GiB up and down: flat memory
+	@tools/setup bench
+	@$(MAKE) --no-print-directory all
+	@TRILITH=$(BUILD)/trilith bench/tunnels.py
 
 bench-reload:                    ## 100,000 requests while the site is reloaded: none may fail
 	@tools/setup bench
