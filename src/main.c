@@ -223,9 +223,9 @@ static enum err make_upstream(const struct web_setup *setup, const struct site_r
 
 /* ---- layer 4 ---- */
 
-static void *start_tcp(struct loop *loop, struct process *process)
+static void *start_tcp(struct loop *loop, struct process *process, void *edge)
 {
-    return tcp_service_new(loop, process->metrics);
+    return tcp_service_new(loop, process->metrics, web_log_connection, edge);
 }
 
 static enum err make_tcp(void *service, const struct web_setup *setup, void **part_out,

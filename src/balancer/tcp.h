@@ -17,8 +17,14 @@
 /* What all fronts of a process share: buffers, counters, the end. */
 struct tcp_service;
 
-/* metrics: of this process, or NULL. */
-struct tcp_service *tcp_service_new(struct loop *loop, struct metrics *metrics);
+/* A connection has ended; its parts are valid during the call. status: 200 it was passed on, 400 no
+ * PROXY header where one is due, 502 no backend took it, 503 none had room. failure: NULL when both
+ * sides ended in order. wait_us: until a backend had it. */
+typedef void tcp_ended(void *argument, const struct http_record *record);
+
+/* metrics: of this process, or NULL. ended: for the access log, or NULL. */
+struct tcp_service *tcp_service_new(struct loop *loop, struct metrics *metrics, tcp_ended *ended,
+                                    void *argument);
 /* No connection may be open. Accepts NULL. */
 void tcp_service_free(struct tcp_service *service);
 size_t tcp_service_open(const struct tcp_service *service);

@@ -72,13 +72,14 @@ static void log_failure(const struct tcp_connection *conn, const char *reason)
     front->unlogged = 0;
 }
 
-static void fail_connection(struct tcp_connection *conn, const char *reason)
+static void fail_connection(struct tcp_connection *conn, uint16_t status, const char *reason)
 {
     struct metrics *metrics = tcp_front_of(conn)->service->metrics;
     if (metrics != NULL)
         metrics_add(&metrics->tcp_failed, 1);
     log_failure(conn, reason);
-    tcp_abort(conn);
+    conn->status = status;
+    tcp_abort(conn, reason);
 }
 
 /* ---- the target ---- */
@@ -132,7 +133,7 @@ static void begin_connect(struct tcp_connection *conn)
     }
     int fd = open_socket(address);
     if (fd < 0) {
-        fail_connection(conn, strerror(errno)); /* ours, not the backend's */
+        fail_connection(conn, 502, strerror(errno)); /* ours, not the backend's */
         return;
     }
     loop_socket_init(loop_of(conn), &server->socket, fd, &tcp_server_events);
@@ -149,9 +150,9 @@ static void choose(struct tcp_connection *conn)
     if (conn->target != NULL) {
         begin_connect(conn);
     } else if (!pool_has_other(&front->pool, &conn->choice)) {
-        fail_connection(conn, "no backend works");
+        fail_connection(conn, 502, "no backend works");
     } else if (front->waiting_count >= (size_t)policy->queue) {
-        fail_connection(conn, "all backends are busy and the queue is full");
+        fail_connection(conn, 503, "all backends are busy and the queue is full");
     } else {
         set_step(conn, TCP_AT_QUEUE, policy->queue_ms);
         list_append(&front->waiting, &conn->wait);
@@ -186,7 +187,7 @@ static void refused(struct tcp_connection *conn, const char *reason)
         may_try = pool_has_other(&front->pool, choice);
     }
     if (!may_try) {
-        fail_connection(conn, reason);
+        fail_connection(conn, 502, reason);
         return;
     }
     log_failure(conn, reason);
@@ -268,7 +269,8 @@ void tcp_header_received(struct tcp_connection *conn, struct text data, enum err
     struct proxy_header header;
     struct tcp_side *client = &conn->sides[TCP_CLIENT];
     if (err != OK || data.len == 0 || !keep_rest(conn, data)) {
-        tcp_abort(conn);
+        conn->status = 400;
+        tcp_abort(conn, "client ended in its PROXY header");
         return;
     }
     switch (proxy_parse(text_from(client->held->data, client->held->len), &header)) {
@@ -276,7 +278,7 @@ void tcp_header_received(struct tcp_connection *conn, struct text data, enum err
         loop_receive(&client->socket);
         return;
     case PROXY_BAD:
-        fail_connection(conn, "no PROXY header from a trusted proxy");
+        fail_connection(conn, 400, "no PROXY header from a trusted proxy");
         return;
     case PROXY_DONE:
         break;
@@ -300,10 +302,10 @@ static void on_timer(struct loop_timer *timer)
     case TCP_AT_CHOICE:
         return;
     case TCP_AT_HEADER:
-        fail_connection(conn, "no PROXY header in time");
+        fail_connection(conn, 400, "no PROXY header in time");
         return;
     case TCP_AT_QUEUE:
-        fail_connection(conn, "no backend had room in time");
+        fail_connection(conn, 503, "no backend had room in time");
         return;
     case TCP_AT_CONNECT:
         if (conn->target != NULL && !conn->sides[TCP_SERVER].is_closing)
@@ -326,6 +328,8 @@ void tcp_connection_start(struct tcp_door *door, int fd, const struct address *p
     conn->sides[TCP_SERVER].index = TCP_SERVER;
     conn->started_us = loop_now_us(front->service->loop);
     conn->choice.key = client_key(peer);
+    memcpy(&conn->client, &peer->u,
+           peer->len < sizeof(conn->client) ? peer->len : sizeof(conn->client));
     list_init(&conn->link);
     list_init(&conn->wait);
     list_append(&front->connections, &conn->link);

@@ -35,10 +35,43 @@ void tcp_side_close(struct tcp_side *side, bool is_reset)
     loop_socket_close(&side->socket);
 }
 
-static void end(struct tcp_connection *conn, bool is_reset)
+static void log_end(const struct tcp_connection *conn, const char *reason)
 {
+    const struct tcp_front *front = tcp_front_of(conn);
+    int64_t now_us = loop_now_us(front->service->loop);
+    int64_t connected_us = conn->connected_us > 0 ? conn->connected_us : now_us;
+    struct http_request request = { .method_text = T("TCP"),
+                                    .target = text_of(front->pool.name),
+                                    .minor_version = -1 };
+    struct http_record record = {
+        .request = &request,
+        .status = conn->status > 0 ? conn->status : 200,
+        .received_bytes = conn->bytes[TCP_CLIENT],
+        .sent_bytes = conn->bytes[TCP_SERVER],
+        .body_sent_bytes = conn->bytes[TCP_SERVER],
+        .total_us = now_us - conn->started_us,
+        .wait_us = connected_us - conn->started_us,
+        .work_us = now_us - connected_us,
+        .answered_by = conn->target != NULL ? text_of(conn->target->name) : T(""),
+        .failure = reason,
+    };
+    if (conn->told != NULL) {
+        request.client = conn->told->source;
+    } else {
+        memcpy(&request.client.u, &conn->client, sizeof(conn->client));
+        request.client.len = sizeof(conn->client);
+    }
+    front->service->ended(front->service->ended_argument, &record);
+}
+
+/* reason: NULL when both sides have ended in order; else they are reset. */
+static void end(struct tcp_connection *conn, const char *reason)
+{
+    bool is_reset = reason != NULL;
     if (conn->step == TCP_AT_CLOSING)
         return;
+    if (tcp_front_of(conn)->service->ended != NULL)
+        log_end(conn, reason);
     tcp_leave(conn);
     conn->step = TCP_AT_CLOSING;
     loop_timer_stop(tcp_front_of(conn)->service->loop, &conn->timer);
@@ -48,12 +81,12 @@ static void end(struct tcp_connection *conn, bool is_reset)
 
 void tcp_close(struct tcp_connection *conn)
 {
-    end(conn, false);
+    end(conn, NULL);
 }
 
-void tcp_abort(struct tcp_connection *conn)
+void tcp_abort(struct tcp_connection *conn, const char *reason)
 {
-    end(conn, true);
+    end(conn, reason);
 }
 
 static void on_closed(struct loop_socket *socket)
@@ -70,8 +103,10 @@ static void on_closed(struct loop_socket *socket)
 
 /* ---- bytes ---- */
 
-static void count(const struct tcp_side *from, const struct tcp_front *front, size_t bytes)
+static void count(const struct tcp_side *from, struct tcp_connection *conn, size_t bytes)
 {
+    const struct tcp_front *front = tcp_front_of(conn);
+    conn->bytes[from->index] += (int64_t)bytes;
     struct metrics *metrics = front->service->metrics;
     if (metrics != NULL)
         metrics_add(from->index == TCP_CLIENT ? &metrics->received_bytes : &metrics->sent_bytes,
@@ -101,6 +136,11 @@ static void side_ended(struct tcp_side *side)
         (void)shutdown(other->socket.fd, SHUT_WR);
 }
 
+static const char *broken_by(const struct tcp_side *side)
+{
+    return side->index == TCP_CLIENT ? "client reset" : "backend reset";
+}
+
 static void on_received(struct loop_socket *socket, struct text data, enum err err)
 {
     struct tcp_side *side = tcp_side_of(socket);
@@ -113,7 +153,7 @@ static void on_received(struct loop_socket *socket, struct text data, enum err e
     if (conn->step != TCP_AT_PASS)
         return;
     if (err != OK) {
-        tcp_abort(conn);
+        tcp_abort(conn, broken_by(side));
         return;
     }
     moved(conn);
@@ -125,7 +165,7 @@ static void on_received(struct loop_socket *socket, struct text data, enum err e
     side->held = tcp_buffer_take(front->service);
     side->held->len = data.len;
     memcpy(side->held->data, data.data, data.len);
-    count(side, front, data.len);
+    count(side, conn, data.len);
     send_held(side);
 }
 
@@ -139,7 +179,7 @@ static void on_sent(struct loop_socket *socket, enum err err)
         return;
     tcp_buffer_give(tcp_front_of(conn)->service, &from->held);
     if (err != OK) {
-        tcp_abort(conn);
+        tcp_abort(conn, broken_by(side));
         return;
     }
     moved(conn);
@@ -169,6 +209,7 @@ void tcp_pass_start(struct tcp_connection *conn)
     const struct tcp_front *front = tcp_front_of(conn);
     struct tcp_side *client = &conn->sides[TCP_CLIENT];
     conn->step = TCP_AT_PASS;
+    conn->connected_us = loop_now_us(front->service->loop);
     moved(conn);
     loop_timer_start(front->service->loop, &conn->timer, front->idle_ms);
     loop_receive(&conn->sides[TCP_SERVER].socket);
@@ -185,5 +226,5 @@ void tcp_pass_timeout(struct tcp_connection *conn)
     if (left_ms > 0)
         loop_timer_start(loop, &conn->timer, left_ms);
     else
-        tcp_abort(conn);
+        tcp_abort(conn, "no byte in time");
 }

@@ -35,6 +35,8 @@ struct tcp_service {
     struct tcp_buffer *idle; /* used last first: still warm */
     size_t idle_count;
     size_t open;
+    tcp_ended *ended; /* NULL: nobody logs */
+    void *ended_argument;
     void (*drained)(void *); /* NULL: nobody waits for the end */
     void *argument;
     struct loop_task task;
@@ -101,8 +103,12 @@ struct tcp_connection {
     struct loop_timer timer;
     int64_t due_ms; /* of the step; at TCP_AT_PASS the time without a byte ends then */
     int64_t started_us;
-    uint8_t step;    /* enum tcp_step */
-    uint8_t attempt; /* address of the target that is tried */
+    int64_t connected_us;       /* since then a backend has it; 0: none */
+    int64_t bytes[TCP_SIDES];   /* that came from each side */
+    struct sockaddr_in6 client; /* or an IPv4 one, which is shorter; of the socket */
+    uint16_t status;            /* for the access log; 0: it was passed on */
+    uint8_t step;               /* enum tcp_step */
+    uint8_t attempt;            /* address of the target that is tried */
 };
 
 struct tcp_buffer *tcp_buffer_take(struct tcp_service *service);
@@ -142,7 +148,8 @@ void tcp_pass_start(struct tcp_connection *conn);
 void tcp_pass_timeout(struct tcp_connection *conn);
 /* Both sockets are closed in order, or with a reset. */
 void tcp_close(struct tcp_connection *conn);
-void tcp_abort(struct tcp_connection *conn);
+/* reason: for the access log. */
+void tcp_abort(struct tcp_connection *conn, const char *reason);
 /* One side alone; closed() follows. */
 void tcp_side_close(struct tcp_side *side, bool is_reset);
 

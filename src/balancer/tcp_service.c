@@ -150,11 +150,14 @@ static void on_task(struct loop_task *task)
         drained(service->argument);
 }
 
-struct tcp_service *tcp_service_new(struct loop *loop, struct metrics *metrics)
+struct tcp_service *tcp_service_new(struct loop *loop, struct metrics *metrics, tcp_ended *ended,
+                                    void *argument)
 {
     struct tcp_service *service = NEW(struct tcp_service);
     service->loop = loop;
     service->metrics = metrics;
+    service->ended = ended;
+    service->ended_argument = argument;
     list_init(&service->fronts);
     loop_task_init(&service->task, on_task);
     if (metrics != NULL)
@@ -193,6 +196,6 @@ void tcp_service_cut(struct tcp_service *service)
     list_each (at, &service->fronts) {
         struct tcp_front *front = list_entry(at, struct tcp_front, link);
         list_each (item, &front->connections)
-            tcp_abort(list_entry(item, struct tcp_connection, link));
+            tcp_abort(list_entry(item, struct tcp_connection, link), "the process ends");
     }
 }

@@ -23,7 +23,28 @@ struct stage {
     int backends[BACKENDS]; /* listening; -1: refuses */
     struct balancer_backend settings[BACKENDS];
     struct tcp_settings tcp;
+    size_t ended; /* connections; of the last one: */
+    char line[256];
 };
+
+static void connection_ended(void *argument, const struct http_record *record)
+{
+    struct stage *stage = argument;
+    char client[ADDRESS_TEXT_SIZE];
+    address_format_ip(&record->request->client, client);
+    stage->ended++;
+    snprintf(stage->line, sizeof(stage->line), "%s %.*s %d by=%.*s %lld up %lld down, %s", client,
+             FMT(record->request->target), record->status, FMT(record->answered_by),
+             (long long)record->received_bytes, (long long)record->body_sent_bytes,
+             record->failure != NULL ? record->failure : "in order");
+    CHECK(record->wait_us >= 0 && record->wait_us + record->work_us == record->total_us, "times");
+}
+
+static void has_ended(const struct stage *stage, size_t ended, const char *line)
+{
+    CHECK(stage->ended == ended && strcmp(stage->line, line) == 0, "%zu: %s", stage->ended,
+          stage->line);
+}
 
 static int listen_somewhere(struct address *address_out)
 {
@@ -50,7 +71,7 @@ static bool stage_start(struct stage *stage, enum loop_backend backend)
     *stage = (struct stage){ .door = -1 };
     if (!CHECK(loop_new(backend, &stage->loop, &why) == OK, "loop"))
         return false;
-    stage->service = tcp_service_new(stage->loop, &stage->metrics);
+    stage->service = tcp_service_new(stage->loop, &stage->metrics, connection_ended, stage);
     stage->door = listen_somewhere(&stage->address);
     for (size_t i = 0; i < BACKENDS; i++) {
         stage->settings[i] = (struct balancer_backend){ .name = text_of(names[i]), .weight = 1 };
@@ -192,6 +213,7 @@ TEST_BOTH(tcp_passes_both_ways_and_halves)
     CHECK(metrics_get(&stage.metrics.tcp_failed) == 0, "no failure");
     fd_close(&client);
     stage_stop(&stage);
+    has_ended(&stage, 1, "127.0.0.1 tcp/test 200 by=one 164 up 139 down, in order");
 }
 
 TEST_BOTH(tcp_passes_resets)
@@ -208,6 +230,9 @@ TEST_BOTH(tcp_passes_resets)
         CHECK(receive(&stage, i == 0 ? server : client, out, sizeof(out)) == ECONNRESET, "%d", i);
         fd_close(&client);
         fd_close(&server);
+        has_ended(&stage, (size_t)i + 1,
+                  i == 0 ? "127.0.0.1 tcp/test 200 by=one 1 up 0 down, client reset"
+                         : "127.0.0.1 tcp/test 200 by=one 1 up 0 down, backend reset");
     }
     stage_stop(&stage);
 }
@@ -233,6 +258,9 @@ TEST_BOTH(tcp_goes_to_another_backend)
     int client = open_client(&stage);
     CHECK(receive(&stage, client, out, sizeof(out)) == ECONNRESET, "nobody is left");
     CHECK(metrics_get(&stage.metrics.tcp_failed) == 1, "counted");
+    CHECK(stage.ended == 5 && strstr(stage.line, "tcp/test 502 by=") != NULL &&
+              strstr(stage.line, " 0 up 0 down, connection refused") != NULL,
+          "%s", stage.line);
     fd_close(&client);
     stage_stop(&stage);
 }

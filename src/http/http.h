@@ -145,7 +145,7 @@ struct http_request {
     struct text authority; /* host and port as sent: of the target if it has one, else of Host
                             * (which is replaced then) */
     struct text scheme;    /* "http" or "https" */
-    int minor_version;     /* of HTTP/1 */
+    int minor_version;     /* of HTTP/1; -1: a connection of layer 4, in the access log only */
     struct http_headers headers;
     int64_t content_length; /* -1: chunked, length not known */
     bool has_body;

@@ -9,6 +9,11 @@
  *   192.0.2.1 - - [21/Nov/2026:10:26:49 +0000] "GET / HTTP/1.1" 200 512 "-" "curl/8" host=www
  *   id=4bf9... by="app guestbook" total_us=900 wait_us=10 work_us=700
  * json: one object per line with the same facts.
+ *
+ * A connection of layer 4 (minor_version -1) has the method TCP, its pool in place of the path, the
+ * bytes that its client got, and a status as if it had been a request:
+ *   192.0.2.1 - - [21/Nov/2026:10:26:49 +0000] "TCP tcp/mail" 200 512 "-" "-" host=- id=-
+ *   by="tcp/mail/mx-01:25" total_us=90000 wait_us=400 work_us=89600
  */
 
 #include "core/clock.h"

@@ -53,6 +53,30 @@ TEST(web_access_line_combined)
     CHECK(text_equal(buffer_text(&out), want), "%.*s", FMT(buffer_text(&out)));
 }
 
+TEST(web_access_line_of_a_connection)
+{
+    struct http_request request = { .method_text = T("TCP"),
+                                    .target = T("tcp/mail"),
+                                    .minor_version = -1 };
+    struct http_record record = { .request = &request,
+                                  .status = 502,
+                                  .answered_by = T("tcp/mail/mx-01:25"),
+                                  .failure = "refused" };
+    AUTO(buffer_done) struct buffer out = buffer_of(65536);
+    struct web_access_clock clock = { 0 };
+    web_access_line(&out, &clock, ACCESS_LOG_COMBINED, &record, 1795256809123);
+    CHECK(
+        text_equal(buffer_text(&out),
+                   T("- - - [21/Nov/2026:10:26:49 +0000] \"TCP tcp/mail\" 502 0 \"-\" \"-\" host=- "
+                     "id=- by=\"tcp/mail/mx-01:25\" total_us=0 wait_us=0 work_us=0 "
+                     "failure=\"refused\"\n")),
+        "%.*s", FMT(buffer_text(&out)));
+    buffer_clear(&out);
+    web_access_line(&out, &clock, ACCESS_LOG_JSON, &record, 1795256809123);
+    CHECK(text_find_text(buffer_text(&out), T("\"protocol\":\"TCP\",\"status\":502")) > 0, "%.*s",
+          FMT(buffer_text(&out)));
+}
+
 TEST(web_access_line_json_is_json)
 {
     struct http_request request = example_request();

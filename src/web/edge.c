@@ -46,6 +46,14 @@ static void count_route(struct board_series *series, const struct http_record *r
         board_time(series, ROUTE_LATENCY, record->total_us);
 }
 
+static void add_line(const struct web_edge *edge, const struct web_generation *generation,
+                     const struct http_record *record)
+{
+    web_access_log_add(edge->access_log,
+                       (enum site_access_log)generation->source->site->web.access_log, record);
+    metrics_add(&edge->process->metrics->log_dropped, web_access_log_dropped(edge->access_log));
+}
+
 static void exchange_finished(struct http_config *config, const struct http_record *record)
 {
     const struct web_generation *generation = config->owner;
@@ -59,9 +67,14 @@ static void exchange_finished(struct http_config *config, const struct http_reco
     if (record->status != 0 && record->status != 499 && record->failure != NULL &&
         text_starts_with(text_of(record->failure), T("client")))
         metrics_add(&metrics->client_aborts, 1); /* in the middle of the answer */
-    web_access_log_add(edge->access_log,
-                       (enum site_access_log)generation->source->site->web.access_log, record);
-    metrics_add(&metrics->log_dropped, web_access_log_dropped(edge->access_log));
+    add_line(edge, generation, record);
+}
+
+void web_log_connection(void *edge, const struct http_record *record)
+{
+    const struct web_edge *self = edge;
+    if (self->current != NULL)
+        add_line(self, self->current, record);
 }
 
 /* ---- generations ---- */
@@ -333,7 +346,7 @@ int web_run(struct process *self, const struct web_maker *makers, size_t count,
         return 1;
     }
     if (service_of(&edge) != NULL)
-        edge.service = service_of(&edge)->start(edge.loop, self);
+        edge.service = service_of(&edge)->start(edge.loop, self, &edge);
     edge.buffer = memory_new(MESSAGE_BUFFER);
     edge.access_log = web_access_log_new(edge.loop, self->access_fd);
     loop_timer_init(&edge.deadline, deadline_passed);

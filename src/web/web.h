@@ -33,8 +33,8 @@ struct web_maker {
 
 /* What else takes connections in an edge, beside HTTP (layer 4); a part of it per generation. */
 struct web_service {
-    /* Once per process; lives as long as that. */
-    void *(*start)(struct loop *loop, struct process *process);
+    /* Once per process; lives as long as that. edge: for web_log_connection(). */
+    void *(*start)(struct loop *loop, struct process *process, void *edge);
     enum err (*make)(void *service, const struct web_setup *setup, void **part_out,
                      struct why *why);
     /* The generation serves: the part takes connections from now on. */
@@ -44,6 +44,9 @@ struct web_service {
     /* drained() once when nothing is open any more, from the loop. */
     void (*drain)(void *service, void (*drained)(void *), void *argument);
 };
+
+/* A line in the access log for a connection that was no request. edge: see web_service.start. */
+void web_log_connection(void *edge, const struct http_record *record);
 
 /* Makes the handler that answers on a balancer instead of the routes: it passes everything on. */
 struct web_front {

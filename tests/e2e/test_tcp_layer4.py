@@ -1,5 +1,6 @@
 """`tcp:`: connections passed on as they are, by the same pools as HTTP."""
 import contextlib
+import re
 import socket
 import socketserver
 import threading
@@ -77,6 +78,8 @@ def test_takes_turns_and_passes_halves(workshop):
             client.send(b"x" * 100000)
             client.finish()
             assert client.receive_all()[1:] == b"x" * 100000 + b"bye"
+        line = r'127\.0\.0\.1 - - \[.*\] "TCP tcp/echo" 200 100004 .* by="tcp/echo/127\.0\.0\.1:\d+"'
+        harness.wait_for(lambda: re.search(line, site.all_logs()), what="a line in the access log")
         assert site.get("/").text == "hello", "HTTP goes on beside it"
         total = '"tcp_connections"'
         assert total in site.control("status", "--json").stdout
