@@ -114,6 +114,10 @@ static json_t *ask_peer(const char *state, const char *server)
     struct why why;
     enum err err =
         peer_connect(text_of(state), text_of(server), PEER_STATUS, PEER_MS, &stream, &why);
+    if (err == ERR_NOT_FOUND) /* no site key, no process `peer` */
+        (void)fail(&why, err,
+                   "not asked: this server has no channel to others; give every server "
+                   "the site's key (trilith help init), then reload");
     if (err == OK) {
         err = read_all(&stream, &answer, &why);
         peer_stream_close(&stream);

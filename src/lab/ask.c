@@ -172,6 +172,9 @@ void lab_print_table(const char *answer)
     {
         lab_print_row(row);
     }
+    const char *partition = json_string_value(json_object_get(root, "partition"));
+    if (partition != NULL && partition[0] != '\0')
+        printf("  do not hear each other (`trilith lab heal` ends it): %s\n", partition);
     json_decref(root);
 }
 

@@ -236,9 +236,9 @@ static json_t *status_json(void)
         if (holder.machines[i].node != NULL)
             json_array_append_new(rows, machine_json(&holder.machines[i]));
     }
-    return json_pack("{s:b, s:I, s:i, s:o}", "ending", holder.is_ending ? 1 : 0, "up_ms",
+    return json_pack("{s:b, s:I, s:i, s:s, s:o}", "ending", holder.is_ending ? 1 : 0, "up_ms",
                      (json_int_t)(clock_now_ms() - holder.started_ms), "page_port",
-                     holder.door_port, "machines", rows);
+                     holder.door_port, "partition", holder.partition, "machines", rows);
 }
 
 static enum err set_cut(struct machine *machine, bool is_cut, struct why *why)
@@ -354,6 +354,8 @@ static struct machine *find_machine(struct text name)
 static enum err heal_all(struct why *why)
 {
     enum err err = partition_end(why);
+    if (err == OK)
+        holder.partition[0] = '\0';
     for (size_t i = 0; i < holder.count && err == OK; i++) {
         struct machine *machine = &holder.machines[i];
         if (machine->is_cut)
@@ -382,8 +384,10 @@ static bool obey_whole(struct text word, struct text rest, json_t **answer, stru
     } else if (text_equal(word, T("update"))) {
         *answer = holder.is_ending ? NULL : lab_update(&holder, rest, why);
     } else if (text_equal(word, T("partition"))) {
-        if (partition_start(holder.setup.plan, first, second, why) == OK)
+        if (partition_start(holder.setup.plan, first, second, why) == OK) {
             *answer = json_object();
+            (void)text_copy_to(rest, holder.partition, sizeof(holder.partition));
+        }
     } else {
         return false;
     }

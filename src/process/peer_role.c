@@ -25,11 +25,19 @@ struct peer_process {
     struct loop_watch network, local;
 };
 
+/* Servers that share no database may do without the channel, and so without a key. */
+static bool has_key(const struct generation *generation)
+{
+    char path[512];
+    snprintf(path, sizeof(path), "%.*s/secrets/site-key", FMT(generation->state));
+    return access(path, F_OK) == 0;
+}
+
 static size_t peer_count(const struct generation *generation)
 {
     const struct site *site = generation->site;
     bool is_one_of_many = site->has_servers && site->server_count > 1 && site->listen.control > 0;
-    return is_one_of_many && site->database.is_present ? 1 : 0;
+    return is_one_of_many && (site->database.is_present || has_key(generation)) ? 1 : 0;
 }
 
 static void peer_title(const struct generation *generation, size_t index, char *out, size_t size)

@@ -194,12 +194,15 @@ def test_bad_cables_and_partitions(lab):
     takes(lab, page + "half-a-megabyte", 0, 0.3)
 
     lab.call("partition", "web-01,client", "web-02,far-01")
+    assert "each other (`trilith lab heal` ends it): web-01,client web-02,far-01" in \
+        lab.call("status").stdout
     assert lab.curl(page, check=28) == "" and lab.curl(far, check=28) == ""
     assert lab.curl(page, machine="web-01", check=28) == "", "on the same bridge"
     assert lab.curl(far, machine="web-02") and lab.curl("http://198.51.100.11/")
     assert "both groups" in lab.call("partition", "client", "client", check=1).stderr
     lab.call("cut", "web-01")
     lab.call("heal")
+    assert "each other" not in lab.call("status").stdout
     for url in (page, far, "http://198.51.100.11/"):
         is_back(lab, url)
 
