@@ -38,16 +38,22 @@ def become_subreaper():
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
 
 
+GIVEN = set()  # ports: one that is free now may be meant for a server that is about to start
+
+
 def free_port():
-    """A port below the ephemeral range that is free for TCP and UDP."""
+    """A port below the ephemeral range that is free for TCP and UDP, and that nobody was given."""
     while True:
         port = random.randrange(20000, 32000)
+        if port in GIVEN:
+            continue
         with contextlib.closing(socket.socket()) as tcp, \
                 contextlib.closing(socket.socket(type=socket.SOCK_DGRAM)) as udp:
             tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 tcp.bind(("127.0.0.1", port))
                 udp.bind(("127.0.0.1", port))
+                GIVEN.add(port)
                 return port
             except OSError:
                 continue
@@ -330,7 +336,7 @@ class Trilith:
         self.kill_all()
         raise AssertionError(f"not ready after {seconds} s:\n{self.output}")
 
-    def run(self, *arguments, timeout=60, check=None):
+    def run(self, *arguments, timeout=120, check=None):
         """Another command of the program, as the same user."""
         done = subprocess.run(self.command(arguments), cwd=self.folder, capture_output=True,
                               text=True, stdin=subprocess.DEVNULL, timeout=timeout,
