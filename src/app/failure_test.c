@@ -68,7 +68,7 @@ TEST(app_worker_that_dies_costs_one_request)
 TEST(app_request_over_its_deadline_is_ended)
 {
     struct app_fixture fixture;
-    struct app_options options = { .workers = 1, .request_ms = 400 };
+    struct app_options options = { .workers = 1, .request_ms = 1000 };
     if (CHECK(app_fixture_start(&fixture, &options) == MESSAGE_READY, "%s", fixture.message)) {
         pid_t pid = worker_pid(&fixture);
         FREE char *spins = app_fixture_get(&fixture, "/spins");

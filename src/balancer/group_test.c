@@ -297,7 +297,7 @@ TEST_BOTH(group_has_deadlines)
     group_use(&group, 0, 1);
     chooser_limit(group.upstream->pool.choosers[0], 0, 1);
     struct balancer_policy *policy = &group.upstream->pool.policy;
-    policy->try_ms = policy->total_ms = policy->queue_ms = 60;
+    policy->try_ms = policy->total_ms = policy->queue_ms = 300;
     struct client held;
     REQUIRE(client_open(&held, &group.front), "open");
     client_send(&held, T(GET("/hold")));
@@ -347,16 +347,16 @@ TEST_BOTH(group_ends_tunnels_in_which_nothing_moves)
     struct client client;
     REQUIRE(group_start(&group, backend) && client_open(&client, &group.front), "start");
     group_use(&group, 0, 1);
-    group.upstream->tunnel_ms = 80;
+    group.upstream->tunnel_ms = 400;
     client_send(&client, T(UPGRADE));
     CHECK(client_answer(&client, HTTP_GET) == 101, "switched");
-    for (int i = 0; i < 6; i++) { /* something moves */
-        fixture_turn(&group.front, 30);
+    for (int i = 0; i < 12; i++) { /* something moves, for longer than that */
+        fixture_turn(&group.front, 50);
         client_send(&client, T("x"));
     }
     fixture_turn(&group.front, 20);
     CHECK(metrics_get(&group.metrics.tunnels_open) == 1, "lives on");
-    fixture_turn(&group.front, 150);
+    fixture_turn(&group.front, 600);
     CHECK(metrics_get(&group.metrics.tunnels_open) == 0, "ended");
     client_close(&client);
     group_stop(&group);
