@@ -12,6 +12,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <limits.h>
 #include <sched.h>
@@ -306,7 +307,26 @@ int lab_run_inside(int machine, char *const command[])
     return wait_for(pid);
 }
 
-static int enter(const struct lab_options *options, char **command)
+/* Packets on a terminal help nobody: the standard output becomes a file beside the machine's log.
+ */
+static int write_to_folder(const char *answer)
+{
+    char path[PATH_MAX], time[CLOCK_ISO_SIZE];
+    json_t *root = json_loads(answer, 0, NULL);
+    const char *folder = json_string_value(json_object_get(root, "folder"));
+    clock_format_iso(clock_wall_ms(), time);
+    snprintf(path, sizeof(path), "%s/capture-%s.pcap", folder != NULL ? folder : ".", time);
+    json_decref(root);
+    AUTO(fd_close) int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (fd < 0 || dup2(fd, STDOUT_FILENO) < 0) {
+        lab_complain("cannot write %s: %s", path, strerror(errno));
+        return LAB_FAILED;
+    }
+    fprintf(stderr, "packets go to %s; Ctrl-C ends it\n", path);
+    return LAB_OK;
+}
+
+static int enter(const struct lab_options *options, char **command, bool is_capture)
 {
     char line[256], *answer;
     AUTO(fd_close) int machine = -1;
@@ -314,13 +334,15 @@ static int enter(const struct lab_options *options, char **command)
     int status = ask(options, line, &answer, &machine);
     if (status != LAB_OK)
         return status;
+    if (is_capture && isatty(STDOUT_FILENO))
+        status = write_to_folder(answer);
     memory_free(answer);
-    return lab_run_inside(machine, command);
+    return status == LAB_OK ? lab_run_inside(machine, command) : status;
 }
 
 int lab_exec(const char *name, const struct lab_options *options)
 {
-    return enter(options, options->arguments + 1);
+    return enter(options, options->arguments + 1, false);
 }
 
 /* tcpdump's own words behind ours: it writes to the standard output, packet by packet. */
@@ -333,10 +355,6 @@ int lab_capture(const char *name, const struct lab_options *options)
         lab_complain("the filter has too many words");
         return LAB_USAGE;
     }
-    if (isatty(STDOUT_FILENO)) {
-        lab_complain("packets are written to the standard output: > FILE.pcap, or | tcpdump -r -");
-        return LAB_USAGE;
-    }
     while (words[count] != NULL) {
         command[count] = words[count];
         count++;
@@ -344,19 +362,19 @@ int lab_capture(const char *name, const struct lab_options *options)
     for (int i = 1; i < options->argument_count; i++)
         command[count++] = options->arguments[i];
     command[count] = NULL;
-    return enter(options, command);
+    return enter(options, command, true);
 }
 
 /* What `trilith logs -f` shows, from inside the machine. */
 int lab_logs(const char *name, const struct lab_options *options)
 {
     char *command[] = { "/proc/self/exe", "logs", "-f", NULL };
-    return enter(options, command);
+    return enter(options, command, false);
 }
 
 int lab_sh(const char *name, const struct lab_options *options)
 {
     char *const shell = getenv("SHELL");
     char *command[] = { shell != NULL ? shell : "/bin/sh", NULL };
-    return enter(options, command);
+    return enter(options, command, false);
 }

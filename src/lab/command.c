@@ -23,7 +23,7 @@ const char lab_usage[] =
     "       trilith lab partition MACHINE,...  MACHINE,...\n"
     "       trilith lab heal\n"
     "       trilith lab logs MACHINE\n"
-    "       trilith lab capture MACHINE [FILTER...] > FILE.pcap\n"
+    "       trilith lab capture MACHINE [FILTER...] [> FILE.pcap]\n"
     "       trilith lab kill|stop|start|pause|resume|cut|heal MACHINE\n"
     "       trilith lab down\n"
     "\n"

@@ -219,6 +219,7 @@ static json_t *machine_json(const struct machine *machine)
                             "address", address, "roles", roles.len > 0 ? roles.data : "",
                             (int)roles.len, "state", machine_state_name(machine), "cut",
                             machine->is_cut ? 1 : 0, "starts", (json_int_t)machine->starts);
+    json_object_set_new(row, "folder", json_string(machine->folder));
     if (machine->state == MACHINE_READY && machine->node->server != NULL)
         json_object_set_new(row, "ready_after_ms",
                             json_integer(machine->ready_ms - machine->started_ms));

@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import pty
 import secrets
 import signal
 import subprocess
@@ -222,6 +223,26 @@ def test_packets_can_be_seen(lab):
         lab.call("down")  # ends tcpdump with its machine
         capture.wait(timeout=10)
     assert packets[:4] == b"\xd4\xc3\xb2\xa1" and len(packets) > 100
+
+
+def test_packets_on_a_terminal_go_to_the_machine_folder(lab):
+    lab.up()
+    ours, theirs = pty.openpty()
+    words = [harness.PROGRAM, "lab", "capture", "--lab", lab.name, "web-02", "-c", "1", "tcp"]
+    said = lab.shop.folder / "tcpdump.said"
+    with open(said, "wb") as errors:
+        capture = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=theirs, stderr=errors)
+    try:
+        harness.wait_for(lambda: b"listening on eth0" in said.read_bytes(), 10, "tcpdump listens")
+        lab.curl("http://198.51.100.12/")
+        capture.wait(timeout=10)
+    finally:
+        lab.call("down")
+        os.close(ours)
+        os.close(theirs)
+    files = list((lab.shop.folder / "state/lab" / lab.name / "web-02").glob("capture-*.pcap"))
+    assert len(files) == 1 and str(files[0]) in said.read_text()
+    assert files[0].read_bytes()[:4] == b"\xd4\xc3\xb2\xa1" and files[0].stat().st_size > 60
 
 
 @pytest.mark.parametrize("victim", ["holder", "janitor"])
