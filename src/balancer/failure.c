@@ -159,8 +159,13 @@ void balancer_call_late(struct call *call)
 {
     if (!call->upstream->is_group) /* one that works on a slow request is not broken */
         pool_failed(call->target);
-    if (loop_now_ms(call->upstream->loop) >= call->due_ms || !may_repeat(call)) {
+    if (loop_now_ms(call->upstream->loop) >= call->due_ms) {
         balancer_call_fail(call, 504, "no answer in time");
+        return;
+    }
+    if (!may_repeat(call)) { /* no budget: better late than never; its target may go down, too */
+        call->try_ms = call->due_ms;
+        stream_receive(call->backend->stream, balancer_call_patience_ms(call));
         return;
     }
     log_repeat(call, "no answer in time");

@@ -238,6 +238,13 @@ def test_a_hanging_backend_costs_nothing(workshop, tmp_path):
                       lambda one: one.signal(signal.SIGCONT), 5)
 
 
+def test_a_late_try_that_may_not_be_followed_is_waited_for(workshop, tmp_path):
+    policy = "try-timeout: 200ms, retry-budget: 0%, outlier: {failures: 0}"
+    with pool(workshop, tmp_path, policy) as (running, _):
+        answer = running.get("/slow")  # takes a second
+        assert answer.status == 200 and " GET /slow " in answer.text
+
+
 def test_one_that_fails_is_left_out_and_tried_again(workshop, tmp_path):
     policy = "outlier: {failures: 3, eject: 4s, most: 50%}, slow-start: 0s"
     with pool(workshop, tmp_path, policy) as (running, backends):
