@@ -161,7 +161,7 @@ static void run_hooks(struct loop *loop)
 
 static int64_t wait_ms_of(struct loop *loop, int64_t max_wait_ms)
 {
-    if (loop->queue != NULL || !list_is_empty(&loop->tasks))
+    if (loop->queue != NULL || !list_is_empty(&loop->tasks) || loop->is_hurried)
         return 0;
     int64_t next_ms = wheel_next_ms(&loop->wheel);
     if (next_ms >= 0)
@@ -172,7 +172,9 @@ static int64_t wait_ms_of(struct loop *loop, int64_t max_wait_ms)
 void loop_turn(struct loop *loop, int64_t max_wait_ms)
 {
     loop_queue_run(loop);
-    loop->driver->wait(loop, wait_ms_of(loop, max_wait_ms));
+    int64_t wait_ms = wait_ms_of(loop, max_wait_ms);
+    loop->is_hurried = false;
+    loop->driver->wait(loop, wait_ms);
     wheel_run(&loop->wheel, loop->now_ms);
     loop_queue_run(loop);
     run_tasks(loop);

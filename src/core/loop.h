@@ -156,9 +156,20 @@ void loop_connect(struct loop_socket *socket, const struct address *address);
  * back-pressure. */
 void loop_receive(struct loop_socket *socket);
 
+/* For a socket that we connected: what comes is mostly small (at most some KiB at a time) and asked
+ * for again at once. Accepted ones are taken for such anyway. */
+void loop_expect_small(struct loop_socket *socket);
+
 /* Sends up to 4 pieces in order; partial sends are continued inside. The memory must stay until
  * sent(). At most one send or send_file at a time. */
 void loop_send(struct loop_socket *socket, const struct iovec *iov, int count);
+
+/* As loop_send, for a caller who does nothing more when it is sent: when the kernel takes all at
+ * once, as it mostly does, the loop is not woken for it, and sent() comes only with whatever wakes
+ * the loop next (before the calls for that), maybe much later. */
+void loop_send_silent(struct loop_socket *socket, const struct iovec *iov, int count);
+/* Now somebody does wait for that sent(). No effect when nothing is sent silently. */
+void loop_send_hurry(struct loop_socket *socket);
 
 /* Sends len bytes of the file from offset, without passing them through user memory. A file that is
  * shorter than promised gives sent(ERR_CLOSED). */

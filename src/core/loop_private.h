@@ -27,6 +27,8 @@ enum { /* bits of loop_socket.wanted */
        IS_QUEUED = 256,
        IS_CLOSING = 512,
        IS_OUTGOING = 1024, /* connected by us */
+       IS_SMALL = 2048,    /* and what comes is small */
+       IS_SILENT = 4096,   /* nobody waits for the end of the running send */
 };
 
 enum { WHEEL_BITS = 6, WHEEL_SLOTS = 1 << WHEEL_BITS, WHEEL_LEVELS = 6 };
@@ -104,6 +106,7 @@ struct loop {
     int64_t wall_read_ms;   /* now_ms when it was read */
     int64_t hook_wait_ms;
     bool is_stopping;
+    bool is_hurried; /* the end of a silent send is waited for */
     struct wheel wheel;
     struct list tasks;
     struct list hooks;

@@ -340,7 +340,7 @@ bool loop_socket_sent(struct loop_socket *socket, ssize_t result)
         advance(socket->op, (size_t)result);
     if (result >= 0 && socket->op->left > 0)
         return true;
-    unwant(socket, WANT_SEND);
+    unwant(socket, WANT_SEND | IS_SILENT);
     op_release(socket);
     socket->events->sent(socket, result < 0 ? err_of_io((int)-result) : OK);
     return false;
@@ -431,6 +431,11 @@ void loop_receive(struct loop_socket *socket)
     ask(socket, WANT_RECEIVE);
 }
 
+void loop_expect_small(struct loop_socket *socket)
+{
+    socket->wanted |= IS_SMALL;
+}
+
 void loop_send(struct loop_socket *socket, const struct iovec *iov, int count)
 {
     assert(!loop_is_sending(socket) && count >= 0 && count <= 4);
@@ -445,6 +450,18 @@ void loop_send(struct loop_socket *socket, const struct iovec *iov, int count)
         op->left += (int64_t)iov[i].iov_len;
     }
     ask(socket, WANT_SEND);
+}
+
+void loop_send_silent(struct loop_socket *socket, const struct iovec *iov, int count)
+{
+    loop_send(socket, iov, count);
+    socket->wanted |= IS_SILENT;
+}
+
+void loop_send_hurry(struct loop_socket *socket)
+{
+    if (socket->wanted & IS_SILENT)
+        socket->loop->is_hurried = true;
 }
 
 void loop_send_file(struct loop_socket *socket, int file, int64_t offset, int64_t len)
@@ -473,7 +490,7 @@ void loop_socket_close(struct loop_socket *socket)
     assert(!(socket->wanted & IS_CLOSING));
     stop_pause(socket);
     end_file(socket);
-    socket->wanted &= IS_QUEUED;
+    socket->wanted &= IS_QUEUED | IS_SILENT;
     socket->wanted |= IS_CLOSING;
     loop_queue(socket);
 }

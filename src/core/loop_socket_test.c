@@ -233,7 +233,7 @@ static char *big_data(void)
     return data;
 }
 
-TEST_LOOP(loop_large_sends_wait_for_a_slow_reader)
+static void send_to_slow_reader(struct loop *loop, bool is_silent)
 {
     struct end a, b;
     REQUIRE(tcp_pair(loop, &a, &b), "pair");
@@ -241,7 +241,10 @@ TEST_LOOP(loop_large_sends_wait_for_a_slow_reader)
     setsockopt(a.socket.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
     char *data = big_data();
     struct iovec pieces[3] = { { data, 10 }, { data + 10, BIG - 20 }, { data + BIG - 10, 10 } };
-    loop_send(&a.socket, pieces, 3);
+    if (is_silent)
+        loop_send_silent(&a.socket, pieces, 3);
+    else
+        loop_send(&a.socket, pieces, 3);
     for (int i = 0; i < 20; i++)
         loop_turn(loop, 2);
     int64_t before = loop_sent_bytes(&a.socket);
@@ -259,6 +262,43 @@ TEST_LOOP(loop_large_sends_wait_for_a_slow_reader)
     end_close(loop, &a);
     end_close(loop, &b);
     memory_free(data);
+}
+
+TEST_LOOP(loop_large_sends_wait_for_a_slow_reader)
+{
+    send_to_slow_reader(loop, false);
+    send_to_slow_reader(loop, true);
+}
+
+TEST_LOOP(loop_silent_sends_are_told_of_later)
+{
+    struct end a, b;
+    REQUIRE(tcp_pair(loop, &a, &b), "pair");
+    b.keeps_reading = true;
+    loop_receive(&b.socket);
+    struct iovec iov = { "quiet", 5 };
+    loop_send_silent(&a.socket, &iov, 1);
+    CHECK(loop_is_sending(&a.socket), "until it is told");
+    TURN_UNTIL(loop, b.received == 5, 1000);
+    CHECK(a.sends == 1 && a.send_err == OK, "told with the next event");
+    for (int i = 0; i < 300; i++) { /* whatever wakes the loop, each is told of once */
+        loop_send_silent(&a.socket, &iov, 1);
+        TURN_UNTIL(loop, a.sends == 2 + i, 1000);
+    }
+    TURN_UNTIL(loop, b.received == 5 * 301, 1000);
+    end_close(loop, &b);
+    int fds[2]; /* with an end that is not in the loop, so that nothing else wakes it */
+    REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0, "pair");
+    end_close(loop, &a);
+    end_start(loop, &a, fds[0]);
+    loop_send_silent(&a.socket, &iov, 1);
+    loop_send_hurry(&a.socket);
+    int64_t since_ms = loop_now_ms(loop);
+    for (int i = 0; i < 3 && a.sends == 0; i++)
+        loop_turn(loop, 5000);
+    CHECK(a.sends == 1 && loop_now_ms(loop) - since_ms < 4000, "told in a hurry");
+    end_close(loop, &a);
+    fd_close(&fds[1]);
 }
 
 TEST_LOOP(loop_sends_files)
@@ -309,6 +349,21 @@ TEST_LOOP(loop_tells_of_a_reset)
     end_close(loop, &b);
 }
 
+TEST_LOOP(loop_silent_sends_into_nothing_fail)
+{
+    struct end a, b;
+    REQUIRE(tcp_pair(loop, &a, &b), "pair");
+    reset_by(&a);
+    end_close(loop, &a);
+    struct iovec iov = { "into the void", 13 };
+    for (int i = 1; i < 20 && b.send_err == OK; i++) {
+        loop_send_silent(&b.socket, &iov, 1);
+        TURN_UNTIL(loop, b.sends == i, 1000);
+    }
+    CHECK(b.send_err == ERR_CLOSED, "send: %s", err_text(b.send_err));
+    end_close(loop, &b);
+}
+
 TEST_LOOP(loop_tells_of_a_refused_connection)
 {
     struct end a;
@@ -333,18 +388,23 @@ TEST_LOOP(loop_close_ends_pending_operations_silently)
 {
     struct end a, b;
     char *data = big_data();
-    for (int turns = 0; turns < 4; turns++) { /* closed at different moments */
+    for (int i = 0; i < 9; i++) { /* closed at different moments; the last are taken at once */
+        int turns = i % 3;
         REQUIRE(tcp_pair(loop, &a, &b), "pair");
-        struct iovec iov = { data, BIG };
-        loop_send(&a.socket, &iov, 1);
+        struct iovec iov = { data, i < 6 ? BIG : 100 };
+        if (i < 3)
+            loop_send(&a.socket, &iov, 1);
+        else
+            loop_send_silent(&a.socket, &iov, 1);
         loop_receive(&a.socket);
         loop_receive(&b.socket);
-        for (int i = 0; i < turns; i++)
+        for (int turn = 0; turn < turns; turn++)
             loop_turn(loop, 1);
-        int pieces = a.pieces;
+        int pieces = a.pieces, sends = a.sends;
+        CHECK(sends == 0 || i >= 6, "not all was taken");
         end_close(loop, &a);
-        CHECK(a.sends == 0 && a.pieces == pieces, "no answers after close");
-        for (int i = 0; i < 3; i++)
+        CHECK(a.sends == sends && a.pieces == pieces, "no answers after close");
+        for (int turn = 0; turn < 3; turn++)
             loop_turn(loop, 1);
         end_close(loop, &b);
     }

@@ -1,13 +1,15 @@
 /*
- * The io_uring driver; the only file that knows of io_uring. All operations but one are one-shot,
- * so a completion means that the kernel holds nothing of it any more:
+ * The io_uring driver; the only file that knows of io_uring. All operations but receive are
+ * one-shot, so a completion means that the kernel holds nothing of it any more:
  *
  *   receive   with a buffer of a shared ring, chosen when data is there: idle sockets hold none.
  *             Of accepted sockets whose input comes in small pieces it is multishot: asked for
  *             once, the kernel brings each request without being asked again. What comes before
  *             somebody wants it is put aside and ends the multishot, as does a full buffer (a body
  *             is coming): so what is put aside is at most what the socket held at that moment.
- *   send      one piece or a list; a short one is continued
+ *   send      one piece or a list; a short one is continued. A silent one is tried without waiting
+ *             and makes no completion when all was taken; as it never stays with the kernel, it is
+ *             known to be done when the call that submitted it has returned without one
  *   poll      readiness for accept, connect, files and watches; asked again while wanted
  *   cancel    at close, by descriptor: the descriptor is closed when all have come back
  *
@@ -70,6 +72,9 @@ struct uring {
     char *memory;     /* of the buffers */
     struct list work; /* watch slots to arm, cancel or free */
     bool has_multishot;
+    bool has_silent; /* a partial send that fails tells how much was taken: since Linux 6.1 */
+    unsigned silent_count;
+    struct loop_socket *silent[SUBMIT_ENTRIES]; /* whose silent sends were started */
     struct done batch[BATCH];
 };
 
@@ -149,6 +154,7 @@ static enum err uring_open(struct loop *loop, struct why *why)
     io_uring_register_ring_fd(&uring->ring); /* saves a look-up per call; may fail */
     list_init(&uring->work);
     uring->has_multishot = true; /* until the kernel refuses one */
+    uring->has_silent = (uring->ring.flags & IORING_SETUP_DEFER_TASKRUN) != 0; /* as old as that */
     loop->state = uring;
     return OK;
 }
@@ -179,24 +185,39 @@ static struct io_uring_sqe *next_entry(struct uring *uring)
     return entry;
 }
 
+/* A send that is not taken whole counts as failed (MSG_WAITALL), so it makes a completion. */
+static bool choose_silent(struct uring *uring, struct loop_socket *socket)
+{
+    if ((socket->wanted & IS_SILENT) && uring->has_silent && uring->silent_count < SUBMIT_ENTRIES) {
+        uring->silent[uring->silent_count++] = socket;
+        return true;
+    }
+    socket->wanted &= (uint16_t)~IS_SILENT;
+    return false;
+}
+
 static void prepare_send(struct io_uring_sqe *entry, struct loop_socket *socket)
 {
     struct loop_op *op = socket->op;
     struct iovec *iov = op->iov + op->iov_at;
     int count = op->iov_count - op->iov_at;
-    if (count == 1) {
-        io_uring_prep_send(entry, socket->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL);
-        return;
-    }
+    bool is_silent = choose_silent(socket->loop->state, socket);
+    int flags = is_silent ? MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL : MSG_NOSIGNAL;
     op->message = (struct msghdr){ .msg_iov = iov, .msg_iovlen = (size_t)count };
-    io_uring_prep_sendmsg(entry, socket->fd, &op->message, MSG_NOSIGNAL);
+    if (count == 1)
+        io_uring_prep_send(entry, socket->fd, iov->iov_base, iov->iov_len, flags);
+    else
+        io_uring_prep_sendmsg(entry, socket->fd, &op->message, (unsigned)flags);
+    if (is_silent)
+        entry->flags |= IOSQE_CQE_SKIP_SUCCESS;
 }
 
 static void choose_receive(struct loop_socket *socket)
 {
     const struct uring *uring = socket->loop->state;
     socket->state &= (uint8_t) ~(IS_MULTI | IS_STOPPING);
-    if ((socket->state & IS_QUIET) && !(socket->wanted & IS_OUTGOING) && uring->has_multishot)
+    bool is_small = (socket->wanted & IS_SMALL) || !(socket->wanted & IS_OUTGOING);
+    if ((socket->state & IS_QUIET) && is_small && uring->has_multishot)
         socket->state |= IS_MULTI;
 }
 
@@ -472,6 +493,44 @@ static unsigned take_batch(struct uring *uring)
     return count;
 }
 
+/* ---- silent sends ---- */
+
+/* Those with a completion were not taken whole; the completion says what is left. */
+static void find_failed(struct uring *uring)
+{
+    struct io_uring_cqe *entry;
+    unsigned head;
+    io_uring_for_each_cqe(&uring->ring, head, entry)
+    {
+        if ((entry->user_data & KIND_MASK) != KIND_SEND)
+            continue;
+        struct loop_socket *socket = (void *)(uintptr_t)(entry->user_data & ~(uint64_t)KIND_MASK);
+        socket->wanted &= (uint16_t)~IS_SILENT;
+    }
+}
+
+/* Only when all that were started are submitted and all completions are to be seen; else nothing is
+ * done. */
+static void finish_silent(struct uring *uring)
+{
+    if (uring->silent_count == 0)
+        return;
+    find_failed(uring);
+    if (io_uring_sq_ready(&uring->ring) > 0 || io_uring_cq_has_overflow(&uring->ring))
+        return;
+    for (unsigned i = 0; i < uring->silent_count; i++) {
+        struct loop_socket *socket = uring->silent[i];
+        if (!(socket->wanted & IS_SILENT) || !(socket->state & HELD_SEND))
+            continue;
+        socket->state &= (uint8_t)~HELD_SEND;
+        if (socket->wanted & IS_CLOSING)
+            loop_queue(socket);
+        else
+            loop_socket_sent(socket, (ssize_t)socket->op->left);
+    }
+    uring->silent_count = 0;
+}
+
 static int enter(struct uring *uring, int64_t wait_ms)
 {
     struct io_uring_cqe *entry;
@@ -481,6 +540,16 @@ static int enter(struct uring *uring, int64_t wait_ms)
         return io_uring_submit_and_get_events(&uring->ring);
     return io_uring_submit_and_wait_timeout(&uring->ring, &entry, 1, wait_ms < 0 ? NULL : &wait,
                                             NULL);
+}
+
+static void take_all(struct uring *uring)
+{
+    for (unsigned rounds = 0, count = BATCH; rounds < COMPLETE_ENTRIES / BATCH && count == BATCH;
+         rounds++) {
+        count = take_batch(uring);
+        for (unsigned i = 0; i < count; i++)
+            handle(uring, &uring->batch[i]);
+    }
 }
 
 static void uring_wait(struct loop *loop, int64_t wait_ms)
@@ -495,11 +564,12 @@ static void uring_wait(struct loop *loop, int64_t wait_ms)
         abort(); /* a mistake of ours, such as a use from another thread: never goes away */
     }
     loop_clock_update(loop);
-    for (unsigned rounds = 0, count = BATCH; rounds < COMPLETE_ENTRIES / BATCH && count == BATCH;
-         rounds++) {
-        count = take_batch(uring);
-        for (unsigned i = 0; i < count; i++)
-            handle(uring, &uring->batch[i]);
+    finish_silent(uring);
+    take_all(uring);
+    while (uring->silent_count > 0) { /* the kernel was short of room */
+        io_uring_submit_and_get_events(&uring->ring);
+        finish_silent(uring);
+        take_all(uring);
     }
 }
 

@@ -391,6 +391,11 @@ void stream_receive(struct stream *stream, int64_t timeout_ms)
     loop_receive(&stream->socket);
 }
 
+void stream_expect_small(struct stream *stream)
+{
+    loop_expect_small(&stream->socket);
+}
+
 /* False when the stream is broken; sent() will say so. */
 static bool begin_send(struct stream *stream, int64_t len, int64_t timeout_ms)
 {
@@ -408,13 +413,31 @@ static bool begin_send(struct stream *stream, int64_t len, int64_t timeout_ms)
     return true;
 }
 
-void stream_send(struct stream *stream, const struct iovec *iov, int count, int64_t timeout_ms)
+static int64_t length_of(const struct iovec *iov, int count)
 {
     int64_t len = 0;
     for (int i = 0; i < count; i++)
         len += (int64_t)iov[i].iov_len;
-    if (begin_send(stream, len, timeout_ms))
+    return len;
+}
+
+void stream_send(struct stream *stream, const struct iovec *iov, int count, int64_t timeout_ms)
+{
+    if (begin_send(stream, length_of(iov, count), timeout_ms))
         loop_send(&stream->socket, iov, count);
+}
+
+void stream_send_silent(struct stream *stream, const struct iovec *iov, int count,
+                        int64_t timeout_ms)
+{
+    if (begin_send(stream, length_of(iov, count), timeout_ms))
+        loop_send_silent(&stream->socket, iov, count);
+}
+
+void stream_send_hurry(struct stream *stream)
+{
+    if (stream->is_sending && stream->state == OPEN)
+        loop_send_hurry(&stream->socket);
 }
 
 void stream_send_file(struct stream *stream, int file, int64_t offset, int64_t len,

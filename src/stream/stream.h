@@ -44,9 +44,19 @@ struct loop *stream_loop(const struct stream *stream);
  * usable); a call while one is asked for only moves the deadline; <= 0: no deadline. */
 void stream_receive(struct stream *stream, int64_t timeout_ms);
 
+/* For a stream that we connected: what the peer says is mostly small, and asked for again at once
+ * (see loop_expect_small). */
+void stream_expect_small(struct stream *stream);
+
 /* One at a time; memory and file stay until sent(). timeout_ms: longest time in which the
  * peer takes nothing (a peer that went silent is noticed after one to two of them), <= 0 none. */
 void stream_send(struct stream *stream, const struct iovec *iov, int count, int64_t timeout_ms);
+/* As stream_send, for a caller who does nothing more when it is sent: sent() may come much later
+ * than the bytes have left (see loop_send_silent), unless it is hurried. Hurry and wait for it
+ * before stream_close, which resets what is still being sent. */
+void stream_send_silent(struct stream *stream, const struct iovec *iov, int count,
+                        int64_t timeout_ms);
+void stream_send_hurry(struct stream *stream);
 void stream_send_file(struct stream *stream, int file, int64_t offset, int64_t len,
                       int64_t timeout_ms);
 
