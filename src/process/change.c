@@ -149,11 +149,16 @@ enum err change_reload(struct parent *parent, struct buffer *mistakes)
     struct site_mistakes found = { 0 };
     struct why why;
     AUTO(memory_drop) char *path = NULL;
-    if (parent->serving == NULL || parent->is_stopping || parent->change.step != CHANGE_NONE) {
+    bool is_busy = parent->change.step != CHANGE_NONE;
+    if (parent->serving == NULL || parent->is_stopping || (is_busy && parent->change.is_asked)) {
         buffer_print(mistakes, "%s\n",
                      parent->is_stopping ? "the site is being stopped"
                                          : "another start or reload is under way");
         return ERR_BUSY;
+    }
+    if (is_busy) { /* who mends an app that dies at each start must not have to hit a pause */
+        parent->wants_reload = true;
+        return OK;
     }
     struct text file = parent->serving->site->file;
     path = memory_new(file.len + 1);
@@ -217,7 +222,8 @@ static void tear_down(struct parent *parent)
     log_error("process", "new configuration discarded, the old one goes on",
               INT("generation", (int64_t)number), STRING("reason", parent->reason.text));
     notify_systemd("READY=1\nSTATUS=Reload failed: %.200s", parent->reason.text);
-    control_answer_change(parent, ERR_STATE, parent->reason.text);
+    if (change->is_asked)
+        control_answer_change(parent, ERR_STATE, text_of(parent->reason.text));
     change_replace_lost(parent);
 }
 
@@ -273,7 +279,8 @@ static void commit(struct parent *parent)
     }
     notify_systemd("READY=1\nSTATUS=Serving generation %llu",
                    (unsigned long long)parent->serving->number);
-    control_answer_change(parent, OK, NULL);
+    if (change->is_asked)
+        control_answer_change(parent, OK, T(""));
     change_replace_lost(parent);
 }
 
@@ -350,6 +357,19 @@ static bool is_confirmed(const struct parent *parent)
     return true;
 }
 
+/* What was asked for during a change that has ended now. */
+static void reload_now(struct parent *parent)
+{
+    struct buffer mistakes = buffer_of(65536);
+    parent->wants_reload = false;
+    enum err err = change_reload(parent, &mistakes);
+    if (err != OK) {
+        log_error("process", "reload refused", TEXT("reason", buffer_text(&mistakes)));
+        control_answer_change(parent, err, text_trim(buffer_text(&mistakes)));
+    }
+    buffer_done(&mistakes);
+}
+
 static void advance(struct loop_task *task)
 {
     struct parent *parent = list_entry(task, struct parent, change.task);
@@ -370,13 +390,8 @@ static void advance(struct loop_task *task)
         tear_down(parent);
     else if (is_confirmed(parent))
         commit(parent);
-    if (change->step == CHANGE_NONE && parent->wants_reload && !parent->is_stopping) {
-        struct buffer mistakes = buffer_of(65536);
-        parent->wants_reload = false;
-        if (change_reload(parent, &mistakes) != OK)
-            log_error("process", "reload refused", TEXT("reason", buffer_text(&mistakes)));
-        buffer_done(&mistakes);
-    }
+    if (change->step == CHANGE_NONE && parent->wants_reload && !parent->is_stopping)
+        reload_now(parent);
 }
 
 static void config_late(struct loop_timer *timer)

@@ -98,7 +98,7 @@ static void print_error(struct buffer *out, struct text reason)
     buffer_append(out, T("\"}"));
 }
 
-void control_answer_change(struct parent *parent, enum err err, const char *reason)
+void control_answer_change(struct parent *parent, enum err err, struct text reason)
 {
     int64_t took_ms = loop_now_ms(parent->loop) - parent->change.started_ms;
     list_each (at, &parent->clients) {
@@ -109,7 +109,7 @@ void control_answer_change(struct parent *parent, enum err err, const char *reas
             buffer_print(&client->answer, "{\"ok\":true,\"generation\":%llu,\"took_ms\":%lld}",
                          (unsigned long long)parent->serving->number, (long long)took_ms);
         else
-            print_error(&client->answer, text_of(reason));
+            print_error(&client->answer, reason);
         client_answer(client);
     }
 }

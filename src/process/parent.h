@@ -115,7 +115,7 @@ struct parent {
     struct loop_timer replace_timer; /* a lost RELOAD_REPLACE process is waiting for its turn */
     unsigned replace_failures;
     int64_t replaced_ms;
-    bool wants_reload;           /* SIGHUP came during a change */
+    bool wants_reload;           /* asked for during a change */
     struct loop_task sweep_task; /* a slot is gone: something may be complete now */
     size_t failed_tail;          /* the last lines that explain the failure; SLOT_LIMIT: none */
     int64_t started_ms, serving_since_wall_ms;
@@ -182,7 +182,8 @@ void spawn_find_arguments(void);
 /* Begins to build the next generation from site (taken over). On failure nothing has changed. */
 MUST_CHECK enum err change_begin(struct parent *parent, struct site *site, bool is_asked,
                                  struct why *why);
-/* Loads the file again and begins. `mistakes` as of site_load. */
+/* Loads the file again and begins; while a lost process is being replaced, as soon as that has
+ * ended. `mistakes` as of site_load. */
 MUST_CHECK enum err change_reload(struct parent *parent, struct buffer *mistakes);
 void change_init(struct parent *parent);
 /* slot: whose log lines explain it, or NULL. The first reason counts. */
@@ -258,7 +259,7 @@ MUST_CHECK enum err control_parse(struct text line, struct control_request *requ
 MUST_CHECK enum err control_open(struct parent *parent, struct why *why);
 void control_close(struct parent *parent);
 /* Answers everybody who waits for the change or the stop. */
-void control_answer_change(struct parent *parent, enum err err, const char *reason);
+void control_answer_change(struct parent *parent, enum err err, struct text reason);
 void control_answer_stop(struct parent *parent);
 
 /* The JSON lists "apps" and "routes" of `status`, into its root object (a json_t); has_buckets:

@@ -20,7 +20,7 @@ void stop_begin(struct parent *parent, int exit_status)
     loop_timer_stop(parent->loop, &parent->replace_timer);
     loop_timer_stop(parent->loop, &parent->change.timer);
     parent->change.step = CHANGE_NONE;
-    control_answer_change(parent, ERR_CANCELLED, "the site is being stopped");
+    control_answer_change(parent, ERR_CANCELLED, T("the site is being stopped"));
     list_each (at, &parent->slots)
         list_entry(at, struct slot, link)->is_new = false;
     loop_defer(parent->loop, &parent->sweep_task);

@@ -76,7 +76,8 @@ def test_a_crash_loop_backs_off(workshop):
     """An app that dies at once after its start does not eat the machine, and status says why."""
     site = workshop.up(sites.APP.replace("workers: 2", "workers: 2, request-timeout: 5s"), {"app/echo.py": sites.ECHO})
     code = site.folder / "app/echo.py"
-    code.write_text("import os\nprint('dying on purpose', flush=True)\nos._exit(9)\n")
+    code.write_text("import os, time\nprint('dying on purpose', flush=True)\ntime.sleep(0.7)\n"
+                    "os._exit(9)\n")
     for pid in site.find("app"):
         try:
             os.kill(pid, signal.SIGKILL)
@@ -91,5 +92,10 @@ def test_a_crash_loop_backs_off(workshop):
     answer = site.get("/")
     assert answer.status in (502, 503)
     code.write_text(sites.ECHO)
-    site.reload()
+
+    def is_starting():
+        text = log.read_text()
+        return text.count("starts a new generation") > text.count("new configuration discarded")
+    harness.wait_for(is_starting, 20, "the next start")
+    site.reload()  # behind that start: who mends the app need not hit a pause between two
     harness.wait_for(lambda: site.get("/").status == 200, 20)
