@@ -14,7 +14,7 @@ import time
 import harness
 
 BACKEND = pathlib.Path(__file__).with_name("backend.py")
-CHECK = "check: {path: /health, interval: 200ms, timeout: 300ms, rise: 2, fall: 2}"
+CHECK = "check: {path: /health, interval: 200ms, timeout: 1s, rise: 2, fall: 2}"
 
 
 class Backend:
@@ -204,8 +204,11 @@ def check_loss_of_one(workshop, tmp_path, lose, restore, slowest):
 
         def becomes(state):
             name = f"upstream/api/127.0.0.1:{backends[1].port}"
-            harness.wait_for(lambda: states(running)[name] == state, 20, f"b1 is {state}")
-            at[state] = time.monotonic()
+
+            def since():
+                found = next(b for b in running.status()["backends"] if b["name"] == name)
+                return found["state"] == state and time.monotonic() - found["for_ms"] / 1000
+            at[state] = harness.wait_for(since, 20, f"b1 is {state}")
 
         def script():
             time.sleep(0.5)  # load before
