@@ -207,6 +207,7 @@ static void connected(struct stream *stream, enum err err)
         return;
     }
     backend->state = SQL_GREETING;
+    stream_expect_small(stream);
     stream_receive(stream, 0);
 }
 
@@ -278,6 +279,7 @@ struct sql_backend *sql_backend_open(struct sql_server *server, const struct sql
     text_copy_to(opening->schema, backend->schema, sizeof(backend->schema));
     text_copy_to(opening->password, backend->password, sizeof(backend->password));
     sql_wire_init(&backend->wire, WIRE_MOST);
+    backend->wire.is_silent = true;
     loop_timer_init(&backend->timer, login_late);
     enum err err = stream_connect(proxy->loop, &server->address, proxy->settings.connect_ms,
                                   &events, backend, &backend->wire.stream, &why);

@@ -60,11 +60,14 @@ struct sql_wire {
     struct buffer waiting;
     struct buffer flying;
     bool is_sending;
+    bool is_silent; /* sends are not told of before something else happens */
 };
 
 void sql_wire_init(struct sql_wire *wire, size_t limit);
 /* Starts sending what waits, unless something is on its way. */
 void sql_wire_flush(struct sql_wire *wire);
+/* Somebody waits until what was sent has left. */
+void sql_wire_hurry(struct sql_wire *wire);
 /* To be called in sent(): true when something more was sent. */
 bool sql_wire_sent(struct sql_wire *wire);
 void sql_wire_done(struct sql_wire *wire); /* frees the buffers; the stream is the caller's */

@@ -273,8 +273,10 @@ static void take_answer(struct sql_session *session, struct sql_backend *backend
     }
     session->has_begun |= reply->packets > 0 || out->len > before;
     sql_wire_flush(&session->wire);
-    if (sql_wire_load(&session->wire) > SQL_WAITING_MOST)
+    if (sql_wire_load(&session->wire) > SQL_WAITING_MOST) {
         backend->is_paused = true;
+        sql_wire_hurry(&session->wire); /* it goes on when that has left */
+    }
     if (reply->wants_file) {
         session->state = SQL_SENDING;
         session->upload = sql_upload_of(true);

@@ -47,8 +47,10 @@ void sql_session_end(struct sql_session *session)
     stop(session);
     session->state = SQL_ENDING;
     sql_wire_flush(&session->wire);
-    if (session->wire.is_sending)
+    if (session->wire.is_sending) {
+        sql_wire_hurry(&session->wire);
         return;
+    }
     stream_close(session->wire.stream);
     session->wire.stream = NULL;
 }
@@ -191,7 +193,7 @@ void sql_session_step(struct sql_session *session)
 
 void sql_session_receive(struct sql_session *session)
 {
-    const struct sql_backend *backend = session->links[session->target];
+    struct sql_backend *backend = session->links[session->target];
     if (session->wire.stream == NULL || session->has_ended)
         return;
     session->is_paused =
@@ -199,6 +201,8 @@ void sql_session_receive(struct sql_session *session)
         (is_uploading(session) && sql_wire_load(&backend->wire) > SQL_WAITING_MOST);
     if (!session->is_paused)
         stream_receive(session->wire.stream, 0);
+    else if (backend != NULL)
+        sql_wire_hurry(&backend->wire); /* it goes on when that has left */
 }
 
 static void received(struct stream *stream, struct text data, enum err err)
