@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 const char sql_usage[] =
@@ -41,8 +42,16 @@ const char sql_usage[] =
 
 enum cli_end { ENDED, FAILED, USAGE };
 
+struct socket_file { /* one that we made, and no other of that name later */
+    char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+    dev_t device;
+    ino_t inode;
+};
+
 struct tool {
     struct loop *loop;
+    struct socket_file files[SQL_LISTENERS];
+    size_t file_count;
     struct sql_proxy *proxy;
     struct loop_watch signals;
     int signal_fd;
@@ -54,6 +63,53 @@ static void complain(const char *what, const char *value)
     fprintf(stderr, "trilith sql: %s '%s' (`trilith help sql` shows the options)\n", what, value);
 }
 
+/* Whether somebody accepts there; else a socket file is what a killed predecessor left. */
+static bool is_in_use(const struct address *address)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    bool is_answered = fd >= 0 && (connect(fd, &address->u.any, address->len) == 0 ||
+                                   errno == EAGAIN || errno == EACCES);
+    fd_close(&fd);
+    return is_answered;
+}
+
+/* False: the path is another program's, or no socket at all. */
+static bool clear_path(const struct address *address)
+{
+    struct stat state;
+    const char *path = address->u.local.sun_path;
+    if (lstat(path, &state) != 0)
+        return true;
+    if (!S_ISSOCK(state.st_mode) || is_in_use(address)) {
+        errno = EADDRINUSE;
+        return false;
+    }
+    return unlink(path) == 0;
+}
+
+static void note_file(struct tool *tool, const struct address *address)
+{
+    struct stat state;
+    struct socket_file *file = &tool->files[tool->file_count];
+    if (lstat(address->u.local.sun_path, &state) != 0)
+        return;
+    text_copy_to(text_of(address->u.local.sun_path), file->path, sizeof(file->path));
+    file->device = state.st_dev;
+    file->inode = state.st_ino;
+    tool->file_count++;
+}
+
+static void remove_files(struct tool *tool)
+{
+    struct stat state;
+    for (size_t i = 0; i < tool->file_count; i++) {
+        const struct socket_file *file = &tool->files[i];
+        if (lstat(file->path, &state) == 0 && state.st_dev == file->device &&
+            state.st_ino == file->inode)
+            unlink(file->path);
+    }
+}
+
 static int open_listener(const struct address *address)
 {
     static const int on = 1;
@@ -61,12 +117,14 @@ static int open_listener(const struct address *address)
     int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -1;
-    if (family == AF_UNIX)
-        unlink(address->u.local.sun_path);
-    else
+    bool is_free = family != AF_UNIX || clear_path(address);
+    if (family != AF_UNIX)
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (bind(fd, &address->u.any, address->len) != 0 || listen(fd, SOMAXCONN) != 0)
+    if (!is_free || bind(fd, &address->u.any, address->len) != 0 || listen(fd, SOMAXCONN) != 0) {
+        int error = errno;
         fd_close(&fd);
+        errno = error;
+    }
     return fd;
 }
 
@@ -77,10 +135,16 @@ static bool add_listener(struct tool *tool, const char *given)
         complain("--listen: no address", given);
         return false;
     }
+    if (tool->proxy->listener_count == SQL_LISTENERS) {
+        complain("too many listeners:", given);
+        return false;
+    }
     int fd = open_listener(&address);
+    if (fd >= 0 && address_family(&address) == AF_UNIX)
+        note_file(tool, &address);
     bool is_there = fd >= 0 && sql_proxy_listen(tool->proxy, fd);
     if (!is_there)
-        complain(errno != 0 ? strerror(errno) : "too many listeners", given);
+        complain(strerror(errno), given);
     fd_close(&fd);
     return is_there;
 }
@@ -197,6 +261,7 @@ int sql_command_line(int count, char **words)
     struct tool *tool = NEW(struct tool);
     tool->signal_fd = -1;
     enum cli_end end = run(tool, count, words);
+    remove_files(tool);
     if (tool->proxy != NULL)
         sql_proxy_free(tool->proxy);
     if (tool->signal_fd >= 0)

@@ -19,8 +19,8 @@ USER, PASSWORD = "shop", "secret"
 
 
 class Proxy:
-    def __init__(self, tier, folder, hold):
-        self.socket = folder / f"proxy-{secrets.token_hex(4)}.sock"
+    def __init__(self, tier, folder, hold, path=None):
+        self.socket = path or folder / f"proxy-{secrets.token_hex(4)}.sock"
         self.process = subprocess.Popen(
             [harness.PROGRAM, "sql", "--listen", f"unix:{self.socket}", "--hold", str(hold),
              "--primary", f"127.0.0.1:{tier.primary.port}",
@@ -196,3 +196,28 @@ def test_roles_that_change_places_are_a_pause(tier, proxy):
     assert not failures
     there = tier.replica.ask("SELECT id FROM shop.t WHERE id > 1000").stdout.split()
     assert sorted(map(int, there)) == sorted(written)
+
+
+def test_the_socket_file_goes_with_its_proxy(tier, module_workshop):
+    first = Proxy(tier, module_workshop.folder, 1)
+    command = [harness.PROGRAM, "sql", "--primary", f"127.0.0.1:{tier.primary.port}", "--listen"]
+
+    def refused(path):
+        done = subprocess.run([*command, f"unix:{path}"], capture_output=True, text=True,
+                              timeout=20, check=False)
+        return done.returncode != 0 and "in use" in done.stderr
+    assert refused(first.socket), "another proxy's is not taken away"
+    with first.session() as cursor:
+        assert one(cursor, "SELECT 1") == 1, "and goes on"
+    first.stop()
+    assert not first.socket.exists()
+    first.socket.write_text("precious")
+    assert refused(first.socket) and first.socket.read_text() == "precious"
+    first.socket.unlink()
+    killed = Proxy(tier, module_workshop.folder, 1)
+    killed.process.kill()
+    killed.process.wait()
+    assert killed.socket.exists()
+    heir = Proxy(tier, module_workshop.folder, 1, killed.socket)
+    heir.stop()
+    assert not killed.socket.exists()
