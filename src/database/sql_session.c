@@ -89,7 +89,7 @@ static void closed(struct stream *stream)
     sql_history_done(session);
     sql_prepared_done(session);
     memory_free(session);
-    if (proxy->is_draining && proxy->session_count == 0)
+    if (proxy->drained != NULL && proxy->session_count == 0) /* else it is freed without */
         proxy->drained(proxy->owner);
 }
 

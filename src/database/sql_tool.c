@@ -244,10 +244,10 @@ static enum cli_end run(struct tool *tool, int count, char **words)
     }
     log_start(2, "sql", LOG_INFO);
     tool->proxy = sql_proxy_new(tool->loop, &tool->metrics, &settings);
+    if (!watch_signals(tool)) /* before anything listens, so that files are always removed */
+        return FAILED;
     if (!read_options(tool, count, words))
         return USAGE;
-    if (!watch_signals(tool))
-        return FAILED;
     puts("ready");
     fflush(stdout);
     loop_run(tool->loop);

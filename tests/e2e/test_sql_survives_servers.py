@@ -209,7 +209,7 @@ def test_the_socket_file_goes_with_its_proxy(tier, module_workshop):
     assert refused(first.socket), "another proxy's is not taken away"
     with first.session() as cursor:
         assert one(cursor, "SELECT 1") == 1, "and goes on"
-    first.stop()
+        first.stop()  # with a client that is still there
     assert not first.socket.exists()
     first.socket.write_text("precious")
     assert refused(first.socket) and first.socket.read_text() == "precious"
