@@ -138,6 +138,7 @@ TEST(app_closes_the_iterable_when_the_client_leaves)
         FREE char *one = app_fixture_get(&fixture, "/closing");
         CHECK(strcmp(body_of(one) + 3, "x\r\n0\r\n\r\n") == 0, "an answer: %s", one);
         int fd = app_fixture_open(&fixture, T("GET /endless HTTP/1.1\r\nHost: x\r\n\r\n"));
+        CHECK(wait_metric(&fixture, &fixture.metrics.app_busy, 1), "a worker has it");
         app_fixture_turn(&fixture, 50);
         fd_close(&fd);
         CHECK(wait_metric(&fixture, &fixture.metrics.app_busy, 0), "the worker stops");
@@ -364,7 +365,7 @@ TEST(app_dies_with_the_parent)
     if (CHECK(app_fixture_start(&fixture, &options) == MESSAGE_READY, "%s", fixture.message)) {
         pid_t pid = worker_pid(&fixture);
         int fd = app_fixture_open(&fixture, T("GET /stuck HTTP/1.1\r\nHost: x\r\n\r\n"));
-        app_fixture_turn(&fixture, 50);
+        CHECK(wait_metric(&fixture, &fixture.metrics.app_busy, 1), "the worker has it");
         kill(fixture.zygote, SIGKILL);
         waitpid(fixture.zygote, NULL, 0);
         fixture.zygote = 0;
@@ -383,7 +384,7 @@ TEST(app_drains_before_it_ends)
     if (CHECK(app_fixture_start(&fixture, &options) == MESSAGE_READY, "%s", fixture.message)) {
         int fd = app_fixture_open(&fixture, T("GET /sleeps?0.3 HTTP/1.1\r\nHost: x\r\n"
                                               "Connection: close\r\n\r\n"));
-        app_fixture_turn(&fixture, 50);
+        CHECK(wait_metric(&fixture, &fixture.metrics.app_busy, 1), "a worker has it");
         app_fixture_send(&fixture, MESSAGE_DRAIN);
         FREE char *answer = app_fixture_read(&fixture, fd, 5000, NULL);
         CHECK(strcmp(body_of(answer), "slept") == 0, "the request is finished: %s", answer);

@@ -1,6 +1,7 @@
 /* Tests of sockets on both back ends, over loopback and Unix socket pairs. */
 #include "core/loop_test.h"
 
+#include "core/clock.h"
 #include "core/memory.h"
 #include "core/sys.h"
 
@@ -467,6 +468,7 @@ TEST_LOOP(loop_accepting_pauses_when_descriptors_run_out)
     struct rlimit before, low = { .rlim_cur = 3 };
     REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0, "limit");
     low.rlim_max = before.rlim_max;
+    int64_t started_ms = clock_now_ms();
     loop_connect(&client.socket, &door.address);
     setrlimit(RLIMIT_NOFILE, &low);
     for (int i = 0; i < 20 && door.limit_errors == 0; i++)
@@ -474,7 +476,9 @@ TEST_LOOP(loop_accepting_pauses_when_descriptors_run_out)
     for (int i = 0; i < 5; i++)
         loop_turn(loop, 5);
     setrlimit(RLIMIT_NOFILE, &before);
-    CHECK(door.limit_errors == 1, "told once per pause: %d", door.limit_errors);
+    int pauses = (int)((clock_now_ms() - started_ms) / 100); /* on a busy machine more than none */
+    CHECK(door.limit_errors >= 1 && door.limit_errors <= 1 + pauses, "told once per pause: %d",
+          door.limit_errors);
     TURN_UNTIL(loop, door.count == 1, 1000);
     end_close(loop, &client);
     fd_close(&door.fds[0]);

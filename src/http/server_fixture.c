@@ -333,7 +333,7 @@ void fixture_set_times(struct fixture *fixture, int64_t ms)
 void fixture_turn(struct fixture *fixture, int64_t ms)
 {
     int64_t until_ms = clock_now_ms() + ms;
-    int turns = ms >= 5 ? 8 : 1; /* also where the time passes while others have the core */
+    int turns = ms >= 2 ? 8 : 1; /* also where the time passes while others have the core */
     do
         loop_turn(fixture->loop, ms > 0 ? 1 : 0);
     while (--turns > 0 || clock_now_ms() < until_ms);
