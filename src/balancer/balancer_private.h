@@ -130,6 +130,8 @@ struct backend *backend_open(struct target *target, const struct address *addres
 
 /* Sends what is in `out`. */
 void backend_send(struct backend *backend);
+/* The same for a whole request: the next thing that matters is its answer, within patience_ms. */
+void backend_ask(struct backend *backend, int64_t patience_ms);
 
 /* The call is over: back to the pool, closed in order (the answer was complete), or at once.
  * Accepts NULL. */

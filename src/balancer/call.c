@@ -179,8 +179,7 @@ static void send_request(struct call *call)
     }
     call->has_sent_all = true;
     await_answer(call);
-    backend_send(call->backend);
-    stream_receive(call->backend->stream, balancer_call_patience_ms(call));
+    backend_ask(call->backend, balancer_call_patience_ms(call));
 }
 
 static void exchange_body(struct http_exchange *exchange, struct text data, bool is_last)

@@ -160,6 +160,7 @@ struct backend *backend_open(struct target *target, const struct address *addres
         memory_free(backend);
         return NULL;
     }
+    stream_expect_small(backend->stream);
     list_append(&upstream->busy, &backend->link);
     upstream->backend_count++;
     upstream->opened++;
@@ -171,6 +172,14 @@ void backend_send(struct backend *backend)
     struct iovec iov = { backend->out.data, backend->out.len };
     backend->is_sending = true;
     stream_send(backend->stream, &iov, 1, SEND_MS);
+}
+
+void backend_ask(struct backend *backend, int64_t patience_ms)
+{
+    struct iovec iov = { backend->out.data, backend->out.len };
+    backend->is_sending = true;
+    stream_send_silent(backend->stream, &iov, 1, SEND_MS);
+    stream_receive(backend->stream, patience_ms);
 }
 
 void backend_release(struct backend *backend, enum backend_end end)

@@ -138,6 +138,7 @@ static void begin_connect(struct tcp_connection *conn)
     }
     loop_socket_init(loop_of(conn), &server->socket, fd, &tcp_server_events);
     server->is_open = true;
+    loop_expect_small(&server->socket);
     loop_connect(&server->socket, address);
 }
 
