@@ -346,6 +346,23 @@ static bool prove(const struct start *start, const char *answer)
     return is_good;
 }
 
+/* By name where the client's resolver finds it: names have no port, and a resolver is asked at 53.
+ */
+static void tell_inside(const struct start *start)
+{
+    const struct lab_plan *plan = &start->plan;
+    struct text name = start->site->name;
+    char entry[ADDRESS_TEXT_SIZE];
+    bool is_usual = plan->resolver.len > 0 && address_port(&plan->resolver) == 53 &&
+                    address_port(&plan->entry) == 80;
+    address_format(&plan->entry, entry);
+    if (is_usual || plan->entry.len == 0)
+        printf("inside: trilith lab exec client -- curl http://%.*s/\n", FMT(name));
+    else
+        printf("inside: trilith lab exec client -- curl -H 'Host: %.*s' http://%s/\n", FMT(name),
+               entry);
+}
+
 static void tell_end(const struct start *start, const char *answer)
 {
     if (start->options->quiet || start->options->json)
@@ -355,7 +372,7 @@ static void tell_end(const struct start *start, const char *answer)
     json_decref(root);
     if (start->plan.entry.len > 0 && port > 0)
         printf("page:   http://127.0.0.1:%d/\n", port);
-    printf("inside: trilith lab exec client -- curl http://%.*s/\n", FMT(start->site->name));
+    tell_inside(start);
     printf("logs:   %s\n", start->place.folder);
 }
 
