@@ -15,6 +15,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -247,6 +248,7 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     folder = tempfile.mkdtemp(prefix="trilith-bench-")
     os.chmod(folder, 0o755)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # nothing is left running then, either
     ready, port, server = multiprocessing.Event(), servers.free_port(), None
     backend = multiprocessing.Process(target=tunnels_backend.run, args=(port, ready), daemon=True)
     backend.start()
