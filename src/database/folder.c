@@ -123,12 +123,18 @@ static enum err check_owner(const char *path, struct why *why)
                 path, about.st_uid, about.st_mode & 0777, geteuid(), geteuid(), path, path);
 }
 
-static enum err check_space(const char *folder, int64_t mebibytes, struct why *why)
+int64_t database_folder_free(const char *folder)
 {
     struct statvfs space;
-    if (statvfs(folder, &space) != 0)
+    return statvfs(folder, &space) == 0 ? (int64_t)(space.f_bavail * space.f_frsize / MEBIBYTE)
+                                        : -1;
+}
+
+static enum err check_space(const char *folder, int64_t mebibytes, struct why *why)
+{
+    int64_t free_mebibytes = database_folder_free(folder);
+    if (free_mebibytes < 0)
         return fail(why, ERR_SYSTEM, "cannot look at '%s': %s", folder, strerror(errno));
-    int64_t free_mebibytes = (int64_t)(space.f_bavail * space.f_frsize / MEBIBYTE);
     if (free_mebibytes >= mebibytes)
         return OK;
     return fail(why, ERR_LIMIT,

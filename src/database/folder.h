@@ -28,6 +28,9 @@ MUST_CHECK enum err database_folder_make(struct database_start *start, struct wh
 /* Removes a folder with all that is in it; none is fine, too. */
 MUST_CHECK enum err database_folder_remove(const char *path, struct why *why);
 
+/* MiB that may be written below it; -1 with errno. */
+int64_t database_folder_free(const char *folder);
+
 /* The mariadbd that runs with our option file on our data; 0: none. */
 pid_t database_folder_server(const struct database_place *place);
 

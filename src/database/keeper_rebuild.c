@@ -6,6 +6,7 @@
  *   mariadbd ends; at its next start: data ──► data.old, data.rebuilt ──► data  (folder.c)
  *   the replica runs ──► data.old is removed
  *
+ * The database that runs keeps room to write: the stream is broken off before the disk is full.
  * A broken stream, a full disk, a kill at any point before the first rename leave everything as it
  * was; after it everything is there, and the next start goes on.
  */
@@ -35,6 +36,8 @@ enum {
     POLL_MS = 100,
     POSITION_LIMIT = 4096,
     MEBIBYTE = 1024 * 1024,
+    ROOM_MIB = 64, /* stays free for the database that runs */
+    ROOM_LOOK = 4 * MEBIBYTE,
 };
 
 struct rebuild {
@@ -43,6 +46,8 @@ struct rebuild {
     struct child unpacker;
     int pipe; /* to it */
     int64_t bytes;
+    int64_t looked_at; /* of bytes, when the room was last looked at */
+    bool is_full;
     struct text position; /* GTIDs of the data */
 };
 
@@ -93,10 +98,24 @@ static enum err choose_donor(struct rebuild *rebuild, struct why *why)
 
 /* ---- the stream ---- */
 
+/* A MariaDB that meets a full disk waits a minute for somebody to make room; its clients do, too.
+ */
+static bool is_full(struct rebuild *rebuild)
+{
+    if (rebuild->bytes < rebuild->looked_at + ROOM_LOOK)
+        return false;
+    rebuild->looked_at = rebuild->bytes;
+    int64_t free_mib = database_folder_free(rebuild->session->place.folder);
+    return free_mib >= 0 && free_mib < ROOM_MIB;
+}
+
 static enum err unpack(void *owner, struct text data)
 {
     struct rebuild *rebuild = owner;
     rebuild->bytes += (int64_t)data.len;
+    rebuild->is_full = is_full(rebuild);
+    if (rebuild->is_full)
+        return ERR_LIMIT;
     return sys_write_all(rebuild->pipe, data);
 }
 
@@ -124,6 +143,11 @@ static enum err receive(struct rebuild *rebuild, struct why *why)
         enum err end = child_finish(&rebuild->unpacker, why);
         if (err != OK && (end == OK || err != ERR_SYSTEM)) /* a full disk is told by the unpacker */
             fail(why, err, "%s", reason.text);
+        if (rebuild->is_full)
+            fail(why, err,
+                 "the disk is nearly full after %lld MiB of the copy, and %d MiB are kept for the "
+                 "database that runs: make room on %.*s and run it again",
+                 (long long)(rebuild->bytes / MEBIBYTE), ROOM_MIB, FMT(session->self->name));
         err = err != OK ? err : end;
     }
     fd_close(&rebuild->pipe);

@@ -37,9 +37,9 @@ enum {
     CONFIRM_MS = 10000,
     FOLLOW_MS = 10000, /* for the old primary to replicate from the new one */
     ATTACH_MS = 5000,  /* for a replica that is just being set up */
-    ROUSE_MS = 120,    /* the agents look that often, and more often after an announcement */
+    ROUSE_MS = 120,    /* agents and SQL proxies look that often, and more often when announced */
+    ROUSE_HOLD_MS = 1, /* rouses them and holds nothing */
     POLL_MS = 3,
-    SETTLE_MS = 15,       /* most transactions are over then */
     COUNT_EVERY_MS = 105, /* InnoDB renews its list only when nobody has read it for 100 ms */
 };
 
@@ -138,15 +138,23 @@ static enum err check(struct move *move, struct why *why)
 
 /* ---- hold ---- */
 
-static void announce(struct move *move, uint64_t epoch, const struct site_server *primary,
-                     int64_t hold_ms)
+/* Returns how many sessions of SQL proxies have something open on the primary at the end. */
+static uint64_t announce(struct move *move, uint64_t epoch, const struct site_server *primary,
+                         int64_t hold_ms)
 {
     const struct session *session = move->session;
-    size_t taken = peer_announce(session->generation->state, session->site, epoch, primary->name,
-                                 hold_ms, ANNOUNCE_MS);
-    if (taken < session->site->server_count)
-        log_warn("keeper", "not every server could be told", INT("told", (int64_t)taken),
+    const struct peer_announcement announcement = {
+        .epoch = epoch,
+        .primary = primary->name,
+        .hold_ms = hold_ms,
+        .drain_ms = hold_ms > ROUSE_HOLD_MS ? DRAIN_MS : 0,
+    };
+    struct peer_heard heard =
+        peer_announce(session->generation->state, session->site, &announcement, ANNOUNCE_MS);
+    if (heard.taken < session->site->server_count)
+        log_warn("keeper", "not every server could be told", INT("told", (int64_t)heard.taken),
                  INT("of", (int64_t)session->site->server_count));
+    return heard.open;
 }
 
 /* Nobody else may open or close this server from here on. */
@@ -175,11 +183,10 @@ static int64_t count_open(struct move *move)
     return err == OK ? client_number(&rows, 0, "n", 0) : 0;
 }
 
-/* Transactions that were open when the hold began may end; who does not gets an error at COMMIT. */
-static void drain(struct move *move)
+/* Who came past the SQL proxies is not held, but may end the transaction that is open. */
+static void drain_others(struct move *move)
 {
-    int64_t end_ms = clock_now_ms() + DRAIN_MS, open = 0;
-    clock_sleep_ms(SETTLE_MS);
+    int64_t end_ms = move->hold_ms + DRAIN_MS, open = 0;
     while ((open = count_open(move)) > 0 && clock_now_ms() < end_ms)
         clock_sleep_ms(COUNT_EVERY_MS);
     if (open > 0)
@@ -316,12 +323,16 @@ static enum err move_primary(struct move *move, struct why *why)
     if (err != OK)
         return err;
     session_note(session, "checked: %.*s can take over", FMT(move->target->name));
-    announce(move, session->epoch, session->self, 1); /* rouses the agents, holds nothing */
+    announce(move, session->epoch, session->self, ROUSE_HOLD_MS);
     clock_sleep_ms(ROUSE_MS);
+    /* every SQL proxy holds what is new and answers when what was open has ended */
     move->hold_ms = clock_now_ms();
-    announce(move, session->epoch, session->self, HOLD_MS);
+    uint64_t open = announce(move, session->epoch, session->self, HOLD_MS);
     session_note(session, "new statements are held");
-    drain(move);
+    if (open > 0)
+        session_note(session, "%llu sessions still have something open after %d ms: it will fail",
+                     (unsigned long long)open, DRAIN_MS);
+    drain_others(move);
     err = close_here(move, why);
     if (err == OK) {
         session_note(session, "%.*s takes no more writes", FMT(session->self->name));
@@ -375,8 +386,9 @@ static enum err take_over(struct session *session, const struct site_server *los
         return err;
     session_note(session, "%.*s is the primary, on your word that %.*s is lost",
                  FMT(session->self->name), FMT(lost->name));
-    peer_announce(session->generation->state, session->site, session->epoch + 1,
-                  session->self->name, 0, ANNOUNCE_MS);
+    const struct peer_announcement announcement = { .epoch = session->epoch + 1,
+                                                    .primary = session->self->name };
+    (void)peer_announce(session->generation->state, session->site, &announcement, ANNOUNCE_MS);
     buffer_print(answer,
                  "%.*s takes over. What only %.*s had is lost; when it comes back it follows, and "
                  "is to be rebuilt if it has such transactions",

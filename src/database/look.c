@@ -296,6 +296,11 @@ static void judge_good(struct watch *watch, int64_t latency_us)
     const struct member_facts *facts = &watch->facts;
     const char *trouble = standing_trouble(watch);
     bool is_primary = !facts->is_read_only;
+    const struct site_server *of_file = database_first_primary(watch->swap.live->site);
+    char moved[HEALTH_NAME_SIZE + 64] = "";
+    if (is_primary && watch->target != of_file)
+        snprintf(moved, sizeof(moved), "primary by a switchover; the site file says %.*s",
+                 FMT(of_file->name));
     gtid_list_format(is_primary ? &facts->binlog_pos : &facts->slave_pos, gtid, sizeof(gtid));
     if (watch->is_down)
         log_info("replication", "the database answers again", TEXT("server", watch->target->name));
@@ -303,16 +308,15 @@ static void judge_good(struct watch *watch, int64_t latency_us)
     watch->good_ms = clock_now_ms();
     watch->is_up = true;
     watch->is_down = false;
-    health_judge(watch->swap.self->health, watch->entry, HEALTH_UP, text_of(trouble), latency_us,
-                 clock_wall_ms());
+    health_judge(watch->swap.self->health, watch->entry, HEALTH_UP,
+                 text_of(trouble[0] != '\0' ? trouble : moved), latency_us, clock_wall_ms());
     health_judge_database(watch->swap.self->health, watch->entry,
                           is_primary ? HEALTH_ROLE_PRIMARY : HEALTH_ROLE_REPLICA,
                           is_primary ? 0 : facts->lag_ms, text_of(gtid));
     if (trouble[0] != '\0')
         say(watch, "%s: %s", is_primary ? "primary" : "replica", trouble);
-    else if (is_primary && watch->target != database_first_primary(watch->swap.live->site))
-        say(watch, "primary (by a switchover; the site file says %.*s)",
-            FMT(database_first_primary(watch->swap.live->site)->name));
+    else if (moved[0] != '\0')
+        say(watch, "%s", moved);
     else if (is_primary)
         say(watch, "primary");
     else

@@ -242,6 +242,8 @@ static void remember_effects(struct sql_session *session, struct sql_backend *ba
         sql_pin(session, "changed the session");
     if (session->reply.error != 0)
         return;
+    if (effects & (SQL_LOCKS | SQL_UNLOCKS))
+        session->has_locks = (effects & SQL_LOCKS) != 0;
     if (effects & SQL_SETS_MODE) {
         session->dialect.ansi_quotes = session->verdict.dialect.ansi_quotes;
         session->dialect.no_backslash_escapes = session->verdict.dialect.no_backslash_escapes;

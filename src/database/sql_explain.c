@@ -24,6 +24,8 @@ static void print_effects(unsigned effects)
         { SQL_KEEP, "keeps its connection" },
         { SQL_REPLAY, "is repeated on other connections" },
         { SQL_USE, "changes the database" },
+        { SQL_LOCKS, "locks tables" },
+        { SQL_UNLOCKS, "unlocks tables" },
         { SQL_KILL, "ends another session" },
         { SQL_BEGIN_READ_ONLY, "begins a read-only transaction" },
         { SQL_MULTI, "is several statements" },

@@ -9,7 +9,7 @@
  *     sql_command.c   what a command needs                        sql_route.c    where it goes
  *     sql_run.c       a command on its way through a backend      sql_prepared.c prepared
  * statements sql_backend.c   a connection to a server and its login      sql_pool.c     unused ones
- *     sql_wire.c      a stream with what waits to be sent
+ *     sql_wire.c      a stream with what waits to be sent         sql_hold.c     a switchover
  *
  * The life of a session:
  *
@@ -128,6 +128,9 @@ struct sql_proxy {
     char version[64];                /* of the servers, for greetings */
     struct primary_board *announced; /* NULL: nobody announces */
     uint32_t announced_version;
+    uint32_t reported;      /* version of the last report to the board, when has_reported */
+    int64_t quick_until_ms; /* something was announced: more may follow soon */
+    bool has_reported;
     bool is_announced;     /* who is the primary, and nobody else can be it */
     int64_t hold_until_ms; /* a switchover is on its way: nothing new on the primary until then */
     void (*roles_changed)(void *owner);
@@ -314,6 +317,7 @@ struct sql_session {
     struct buffer *history; /* settings, as command packets, in order */
     size_t history_count;
     uint64_t history_first;         /* number of the first one; counts on for ever */
+    bool has_locks;                 /* LOCK TABLES on the primary */
     bool is_kept_there;             /* the primary's connection holds something of the session */
     struct sql_prepared **prepared; /* by number */
     size_t prepared_count;
@@ -363,6 +367,21 @@ void sql_pin(struct sql_session *session, const char *reason);
 void sql_run(struct sql_session *session);
 void sql_run_again(struct sql_session *session); /* after a hold */
 extern const struct sql_user sql_run_user;
+
+/* ---- a switchover ---- */
+
+/* Reads what was announced and reports what is open; to be called all the time. True: it is to be
+ * called again in milliseconds, somebody waits for the report. */
+bool sql_hold_look(struct sql_proxy *proxy);
+/* It has something on the primary that no other server has and nobody can bring there. */
+bool sql_hold_has_state(const struct sql_session *session);
+/* It has state on a server that is the primary no more, and there is another one. */
+bool sql_hold_is_left_behind(const struct sql_session *session);
+/* Answers its command with an error and ends it: it was left behind. */
+void sql_hold_refuse(struct sql_session *session);
+/* There is another primary: ends idle sessions that are left behind, as a server does that stops.
+ */
+void sql_hold_moved(struct sql_proxy *proxy);
 
 /* Settings to be replayed on other connections. */
 void sql_history_add(struct sql_session *session, struct text packet);

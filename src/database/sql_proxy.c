@@ -55,6 +55,8 @@ void sql_proxy_roles(struct sql_proxy *proxy)
         log_warn("sql", "no server takes writes");
     if (proxy->roles_changed != NULL)
         proxy->roles_changed(proxy->owner);
+    if (primary != NULL)
+        sql_hold_moved(proxy);
     sql_proxy_wake(proxy);
 }
 

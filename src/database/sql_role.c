@@ -19,7 +19,8 @@
 
 enum {
     DRAIN_MS = 5000,
-    LOOK_MS = 100, /* how often lag and state are read from the board */
+    LOOK_MS = 100, /* how often lag, state and announcements are read from the boards */
+    QUICK_MS = 3,  /* while somebody waits for us to be done with the primary */
     HOLD_MS = 10000,
     CONNECT_MS = 3000,
     SESSIONS = 10000,
@@ -100,7 +101,8 @@ static void look(struct loop_timer *timer)
     struct sql_process *sql = list_entry(timer, struct sql_process, look_timer);
     for (size_t i = 0; i < sql->proxy->server_count; i++)
         look_at(sql, &sql->proxy->servers[i]);
-    loop_timer_start(sql->swap.loop, &sql->look_timer, LOOK_MS);
+    bool is_quick = sql_hold_look(sql->proxy);
+    loop_timer_start(sql->swap.loop, &sql->look_timer, is_quick ? QUICK_MS : LOOK_MS);
 }
 
 /* The own server's over its socket, which costs less. */
@@ -237,6 +239,7 @@ static int run(struct process *self)
         return 1;
     }
     loop_run(loop);
+    primary_board_retire(sql->proxy->announced);
     /* open connections end with the process */
     return 0;
 }

@@ -105,6 +105,7 @@ void sql_session_clear(struct sql_session *session)
     sql_history_done(session);
     sql_prepared_done(session);
     session->pinned = NULL;
+    session->has_locks = false;
     session->is_kept_there = session->is_next_primary = session->in_transaction = false;
     session->has_autocommit = true;
     session->dialect.ansi_quotes = session->dialect.no_backslash_escapes = false;

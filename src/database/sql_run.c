@@ -107,7 +107,7 @@ static void follow_primary(struct sql_session *session)
 {
     struct sql_backend *backend = session->links[SQL_IS_PRIMARY];
     if (backend == NULL || backend->server->is_primary || backend->state != SQL_OPEN ||
-        session->pinned != NULL || session->is_kept_there || session->is_relayed)
+        sql_hold_has_state(session))
         return;
     session->links[SQL_IS_PRIMARY] = NULL;
     sql_backend_put(backend);
@@ -117,9 +117,13 @@ void sql_run(struct sql_session *session)
 {
     static const struct sql_gtid any = { 0 };
     struct sql_proxy *proxy = session->proxy;
-    if (session->target == SQL_IS_PRIMARY && !session->in_transaction) {
+    if (session->target == SQL_IS_PRIMARY && !session->in_transaction && !session->has_locks) {
         if (sql_proxy_is_holding(proxy)) {
             hold(session);
+            return;
+        }
+        if (sql_hold_is_left_behind(session)) {
+            sql_hold_refuse(session);
             return;
         }
         follow_primary(session);
@@ -224,7 +228,30 @@ static bool is_read_only_error(struct text packet)
     return text_find_text(packet, T("read-only")) >= 0;
 }
 
-/* A server that takes no writes refused one; true when it goes on somewhere else. */
+/* The old primary ends a transaction by refusing its write or its COMMIT: nothing of it happened.
+ * Applications know how to begin again from a deadlock, and this is none they could tell apart. */
+static void lose_transaction(struct sql_session *session, struct sql_backend *backend,
+                             size_t before)
+{
+    struct buffer *out = &session->wire.waiting;
+    uint8_t sequence = (uint8_t)out->data[before + 3];
+    out->len = before;
+    sql_write_error(out, sequence, 1213, "40001",
+                    "Deadlock found when trying to get lock; try restarting transaction (the "
+                    "primary has moved)");
+    session->links[SQL_IS_PRIMARY] = NULL;
+    session->in_transaction = session->has_locks = false;
+    session->state = SQL_IDLE;
+    sql_server_refused(backend->server);
+    sql_backend_close(backend);
+    metrics_add(&session->proxy->metrics->sql_failed, 1);
+    sql_wire_flush(&session->wire);
+    if (sql_hold_has_state(session))
+        sql_session_end(session);
+}
+
+/* A server that takes no writes refused one; true when that was seen to: it goes on somewhere else,
+ * or the client was told. */
 static bool took_elsewhere(struct sql_session *session, struct sql_backend *backend, size_t before)
 {
     enum { READ_ONLY = 1290 };
@@ -232,11 +259,17 @@ static bool took_elsewhere(struct sql_session *session, struct sql_backend *back
     struct text answer = text_skip(buffer_text(out), before);
     bool is_replica = session->target == SQL_IS_REPLICA;
     if (session->reply.error != READ_ONLY || session->reply.packets != 1 ||
-        session->in_transaction || (!is_replica && !is_read_only_error(answer)))
+        (!is_replica && !is_read_only_error(answer)))
         return false;
-    if (!is_replica && (session->pinned != NULL || session->is_kept_there)) {
-        sql_wire_flush(&session->wire); /* what it had there cannot be had elsewhere */
-        sql_session_end(session);
+    if (session->in_transaction && !is_replica) {
+        lose_transaction(session, backend, before);
+        return true;
+    }
+    if (session->in_transaction)
+        return false;
+    if (!is_replica && sql_hold_has_state(session)) {
+        out->len = before;
+        sql_hold_refuse(session);
         return true;
     }
     if (!try_again(session))
@@ -267,8 +300,12 @@ static void take_answer(struct sql_session *session, struct sql_backend *backend
         return;
     }
     if (reply->is_done && reply->error != 0 && took_elsewhere(session, backend, before)) {
-        if (session->state != SQL_ENDING)
+        if (session->state == SQL_IDLE) {
+            sql_session_step(session);
+            sql_session_receive(session);
+        } else if (session->state != SQL_ENDING) {
             go_on(session);
+        }
         return;
     }
     session->has_begun |= reply->packets > 0 || out->len > before;
@@ -303,8 +340,8 @@ static void lost(struct sql_backend *backend)
     session->links[role] = NULL;
     if (session->state == SQL_ENDING)
         return;
-    bool has_state = role == SQL_IS_PRIMARY && (session->in_transaction || session->is_relayed ||
-                                                session->pinned != NULL || session->is_kept_there);
+    bool has_state =
+        role == SQL_IS_PRIMARY && (session->in_transaction || sql_hold_has_state(session));
     if (!is_running) {
         if (has_state)
             sql_session_end(session);

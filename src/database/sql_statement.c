@@ -223,7 +223,20 @@ static void judge_load(struct judge *judge)
 
 static void judge_lock(struct judge *judge)
 {
-    judge_effect(judge, SQL_PIN, "table locks");
+    judge_effect(judge, SQL_PIN | SQL_LOCKS, "table locks");
+    judge_tokens(judge, NULL);
+}
+
+static void judge_xa(struct judge *judge)
+{
+    judge_effect(judge, SQL_PIN, "transaction of its own kind");
+    judge_tokens(judge, NULL);
+}
+
+static void judge_unlock(struct judge *judge)
+{
+    judge_send(judge, SQL_PRIMARY, "table locks");
+    judge->verdict->effects |= SQL_UNLOCKS;
     judge_tokens(judge, NULL);
 }
 
@@ -233,7 +246,7 @@ static void judge_flush(struct judge *judge)
     judge_effect(judge, SQL_WRITES, "writes");
     for (; !judge_at_end(judge); judge_next(judge))
         if (judge_at_word(judge, T("LOCK")) || judge_at_word(judge, T("EXPORT")))
-            judge_effect(judge, SQL_PIN, "table locks");
+            judge_effect(judge, SQL_PIN | SQL_LOCKS, "table locks");
 }
 
 /* What runs in there is not in the text: it may make a temporary table, take a lock, .. */
@@ -287,9 +300,9 @@ static const struct command commands[] = {
     { T("LOAD"), judge_load },
     { T("LOCK"), judge_lock },
     { T("BACKUP"), judge_lock },
-    { T("XA"), judge_lock },
+    { T("XA"), judge_xa },
     { T("FLUSH"), judge_flush },
-    { T("UNLOCK"), judge_transaction },
+    { T("UNLOCK"), judge_unlock },
     { T("CALL"), judge_call },
     { T("EXECUTE"), judge_call },
     { T("PREPARE"), judge_keep },
@@ -343,7 +356,8 @@ void judge_statement(struct judge *judge)
         return;
     }
     bool is_short = judge->verdict->dialect.is_pinned && command->judge != judge_set &&
-                    command->judge != judge_use && command->judge != judge_kill;
+                    command->judge != judge_use && command->judge != judge_kill &&
+                    command->judge != judge_lock && command->judge != judge_unlock;
     judge_next(judge);
     if (is_short)
         judge_send(judge, SQL_PRIMARY, "session is pinned");

@@ -44,6 +44,8 @@ enum sql_effect {
     SQL_SETS_MODE = 1 << 8,       /* `dialect` is the new one, once the server said OK */
     SQL_FOUND_ROWS = 1 << 9,      /* SQL_CALC_FOUND_ROWS: the next SQL_SAME follows it */
     SQL_ONE_SHOT = 1 << 10,       /* SET TRANSACTION: the next transaction must be the primary's */
+    SQL_LOCKS = 1 << 12,          /* LOCK TABLES and its like */
+    SQL_UNLOCKS = 1 << 13,        /* UNLOCK TABLES */
     SQL_LOCAL_FILE = 1 << 11,     /* LOAD DATA or XML LOCAL: the server may ask for a file */
 };
 

@@ -19,7 +19,8 @@ static void check(struct text sql, const struct sql_dialect *dialect)
         (verdict.number_len == 0 || verdict.number_at + verdict.number_len > sql.len))
         abort();
     unsigned not_read = SQL_PIN | SQL_KEEP | SQL_REPLAY | SQL_USE | SQL_KILL | SQL_WRITES |
-                        SQL_BEGIN_READ_ONLY | SQL_MULTI | SQL_SETS_MODE | SQL_ONE_SHOT;
+                        SQL_BEGIN_READ_ONLY | SQL_MULTI | SQL_SETS_MODE | SQL_ONE_SHOT | SQL_LOCKS |
+                        SQL_UNLOCKS;
     if (verdict.where == SQL_ANY && ((verdict.effects & not_read) != 0 || dialect->is_cut))
         abort();
 }

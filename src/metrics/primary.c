@@ -14,12 +14,15 @@
 
 enum { READ_TRIES = 1000, NAME_WORDS = PRIMARY_NAME_SIZE / sizeof(uint64_t) };
 
+#define HAS_PROXY UINT32_C(0x80000000) /* in the lower half of a report, beside the number */
+
 struct primary_board {
     _Atomic uint32_t version;
     _Atomic uint64_t epoch;
     _Atomic int64_t hold_until_ms;
     _Atomic int64_t changed_ms;
     _Atomic uint64_t name[NAME_WORDS];
+    _Atomic uint64_t report; /* of the SQL proxy: version, HAS_PROXY and open; 0: no proxy */
 };
 
 int primary_board_open(void)
@@ -92,4 +95,28 @@ bool primary_board_announce(struct primary_board *board, uint64_t epoch, const c
         atomic_store(&board->name[i], words[i]);
     atomic_store(&board->version, (version | 1) + 1);
     return true;
+}
+
+/* ---- the SQL proxy's answer ---- */
+
+void primary_board_report(struct primary_board *board, uint32_t version, uint32_t open)
+{
+    uint64_t low = HAS_PROXY | (open < HAS_PROXY ? open : HAS_PROXY - 1);
+    if (board != NULL)
+        atomic_store(&board->report, (uint64_t)version << 32 | low);
+}
+
+void primary_board_retire(struct primary_board *board)
+{
+    if (board != NULL)
+        atomic_store(&board->report, 0);
+}
+
+int64_t primary_board_open_sessions(const struct primary_board *board)
+{
+    uint64_t report = board != NULL ? atomic_load(&board->report) : 0;
+    if (report == 0)
+        return 0;
+    bool is_late = (uint32_t)(report >> 32) != primary_board_version(board);
+    return is_late ? -1 : (int64_t)(report & (HAS_PROXY - 1));
 }

@@ -7,6 +7,9 @@
  * `status` read it. It survives reloads and crashes, not a restart of the parent: then it is empty
  * until the next announcement.
  *
+ * The SQL proxy of the server says on the same board what it has open on the primary since it has
+ * read an announcement, so that who closes the old primary knows when nobody is cut off by it.
+ *
  * The epoch grows with every change of the primary and never shrinks, so an old announcement that
  * arrives late changes nothing.
  */
@@ -39,6 +42,18 @@ uint32_t primary_board_version(const struct primary_board *board);
 
 /* A consistent copy; all zero for NULL or while nothing was announced. */
 void primary_board_read(const struct primary_board *board, struct primary_view *view_out);
+
+/* For the SQL proxy, the one of this server: since the announcement of this version it has begun
+ * nothing that must wait for the hold, and this many of its sessions still have something open on
+ * the primary. */
+void primary_board_report(struct primary_board *board, uint32_t version, uint32_t open);
+
+/* There is no SQL proxy here any more. Accepts NULL. */
+void primary_board_retire(struct primary_board *board);
+
+/* How many sessions of this server's SQL proxy have something open on the primary; 0 also when
+ * there is no proxy; -1: it has not read the last announcement yet. */
+int64_t primary_board_open_sessions(const struct primary_board *board);
 
 /* For the one writer. An older epoch is refused, and so is another name of the same epoch: false.
  */

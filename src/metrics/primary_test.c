@@ -52,3 +52,24 @@ TEST(primary_board_only_goes_forward)
     CHECK(!primary_board_announce(NULL, 1, "a", 1, 0, 0), "none");
     CHECK(primary_board_map(-1) == NULL, "none");
 }
+
+TEST(primary_board_knows_what_the_proxy_has_open)
+{
+    AUTO(fd_close) int fd = primary_board_open();
+    struct primary_board *board = primary_board_map(fd), *proxy = primary_board_map(fd);
+    REQUIRE(board != NULL && proxy != NULL, "memory");
+    CHECK(primary_board_open_sessions(board) == 0, "no proxy");
+    primary_board_report(proxy, primary_board_version(proxy), 0);
+    CHECK(primary_board_open_sessions(board) == 0, "a proxy without sessions");
+    CHECK(primary_board_announce(board, 1, "web-01", 6, 5000, 77), "a hold");
+    CHECK(primary_board_open_sessions(board) == -1, "not read yet");
+    primary_board_report(proxy, primary_board_version(proxy), 3);
+    CHECK(primary_board_open_sessions(board) == 3, "three are open");
+    primary_board_report(proxy, primary_board_version(proxy), UINT32_MAX);
+    CHECK(primary_board_open_sessions(board) > 0, "a number too large stays one");
+    primary_board_retire(proxy);
+    CHECK(primary_board_open_sessions(board) == 0, "the proxy went");
+    primary_board_report(NULL, 1, 1);
+    primary_board_retire(NULL);
+    CHECK(primary_board_open_sessions(NULL) == 0, "none");
+}

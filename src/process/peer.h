@@ -32,6 +32,7 @@ enum {
     PEER_FRAME_LIMIT = 65536,
     PEER_FRAME_HEAD = 5,
     PEER_HOLD_LIMIT_MS = 60000,
+    PEER_DRAIN_LIMIT_MS = 10000,
 };
 
 /* ---- frames: u8 type, u32 length (big-endian), then the payload ---- */
@@ -93,10 +94,23 @@ MUST_CHECK enum err peer_receive(struct peer_stream *stream, struct peer_frame *
 /* Bytes as they are, for PEER_STATUS: OK with 0 in *got_out at the end. */
 MUST_CHECK enum err peer_read(struct peer_stream *stream, char *data, size_t size, size_t *got_out);
 
-/* Tells all servers of the site (this one too) at once which database is the primary; returns how
- * many took it in time. hold_ms: how long to begin nothing new on it, at most PEER_HOLD_LIMIT_MS;
- * 0: nothing is held. */
-size_t peer_announce(struct text state, const struct site *site, uint64_t epoch,
-                     struct text primary, int64_t hold_ms, int64_t timeout_ms);
+struct peer_announcement {
+    uint64_t epoch;
+    struct text primary; /* the server */
+    int64_t hold_ms;     /* how long to begin nothing new on it (PEER_HOLD_LIMIT_MS); 0: no hold */
+    int64_t drain_ms;    /* each server answers when its SQL proxy has nothing open on the primary
+                            any more, after this time at the latest (PEER_DRAIN_LIMIT_MS); 0: at
+                            once */
+};
+
+struct peer_heard {
+    size_t taken;  /* servers that took it in time */
+    uint64_t open; /* sessions of SQL proxies with something still open on the primary */
+};
+
+/* Tells all servers of the site (this one too) at once which database is the primary. timeout_ms
+ * comes on top of drain_ms. */
+struct peer_heard peer_announce(struct text state, const struct site *site,
+                                const struct peer_announcement *announcement, int64_t timeout_ms);
 
 #endif

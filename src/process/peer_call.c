@@ -145,7 +145,7 @@ static enum err read_answer(struct peer_stream *stream, struct why *why)
             enum err err = peer_answer_parse(text_part(data, 0, (size_t)end), &reason);
             stream->start = (size_t)end + 1;
             stream->len -= stream->start;
-            if (err == ERR_DENIED)
+            if (err == ERR_DENIED || err == ERR_BUSY)
                 return fail(why, err, "%.*s", FMT(reason));
             return err == OK ? OK : fail(why, err, "an answer that is none");
         }
@@ -195,25 +195,31 @@ enum err peer_connect(struct text state, struct text server, enum peer_service s
     return err == OK ? OK : fail(why, err, "%s", reason.text);
 }
 
-size_t peer_announce(struct text state, const struct site *site, uint64_t epoch,
-                     struct text primary, int64_t hold_ms, int64_t timeout_ms)
+struct peer_heard peer_announce(struct text state, const struct site *site,
+                                const struct peer_announcement *announcement, int64_t timeout_ms)
 {
-    size_t taken = 0;
+    struct peer_heard heard = { 0 };
     struct peer_stream *streams = memory_new_array(site->server_count, sizeof(*streams));
     for (size_t i = 0; i < site->server_count; i++) { /* all are asked before one is waited for */
         struct peer_request request = { .service = PEER_PRIMARY,
                                         .server = site->servers[i].name,
-                                        .epoch = epoch,
-                                        .primary = primary,
-                                        .hold_ms = hold_ms };
-        peer_stream_init(&streams[i], -1, timeout_ms);
+                                        .epoch = announcement->epoch,
+                                        .primary = announcement->primary,
+                                        .hold_ms = announcement->hold_ms,
+                                        .drain_ms = announcement->drain_ms };
+        peer_stream_init(&streams[i], -1, timeout_ms + announcement->drain_ms);
         if (send_request(state, &request, &streams[i], NULL) != OK)
             peer_stream_close(&streams[i]);
     }
     for (size_t i = 0; i < site->server_count; i++) {
-        taken += streams[i].fd >= 0 && read_answer(&streams[i], NULL) == OK;
+        struct why why = { "" };
+        uint64_t open = 0;
+        enum err err = streams[i].fd >= 0 ? read_answer(&streams[i], &why) : ERR_CLOSED;
+        heard.taken += err == OK || err == ERR_BUSY;
+        if (err == ERR_BUSY && text_to_uint(text_of(why.text), UINT32_MAX, &open))
+            heard.open += open;
         peer_stream_close(&streams[i]);
     }
     memory_free(streams);
-    return taken;
+    return heard;
 }

@@ -15,7 +15,8 @@ static void check_line(struct text line, bool is_local)
     struct text written = text_part(buffer_text(&out), 0, out.len - 1);
     assert(!out.failed && peer_line_parse(written, is_local, &again) == OK);
     assert(again.service == request.service && text_equal(again.server, request.server) &&
-           again.epoch == request.epoch && again.hold_ms == request.hold_ms);
+           again.epoch == request.epoch && again.hold_ms == request.hold_ms &&
+           again.drain_ms == request.drain_ms);
     buffer_done(&out);
 }
 
@@ -26,7 +27,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t used;
     check_line(input, false);
     check_line(input, true);
-    if (peer_answer_parse(input, &reason) == ERR_DENIED)
+    enum err err = peer_answer_parse(input, &reason);
+    if (err == ERR_DENIED || err == ERR_BUSY)
         assert(reason.len == size - 2);
     while (peer_frame_parse(input, &frame, &used) == OK) {
         assert(used == frame.payload.len + PEER_FRAME_HEAD && used <= input.len);

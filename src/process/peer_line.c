@@ -19,14 +19,17 @@ static bool take_word(struct text *rest, size_t limit, struct text *word_out)
 static enum err parse_primary(struct text rest, struct peer_request *request)
 {
     struct text epoch, hold;
-    uint64_t hold_ms;
+    uint64_t hold_ms, drain_ms = 0;
     if (!take_word(&rest, 20, &epoch) ||
         !take_word(&rest, PRIMARY_NAME_SIZE - 1, &request->primary) ||
-        !take_word(&rest, 20, &hold) || rest.len > 0 ||
+        !take_word(&rest, 20, &hold) ||
         !text_to_uint(epoch, (UINT64_C(1) << EPOCH_LIMIT_BITS) - 1, &request->epoch) ||
         !text_to_uint(hold, PEER_HOLD_LIMIT_MS, &hold_ms))
         return ERR_SYNTAX;
+    if (rest.len > 0 && (!text_to_uint(rest, PEER_DRAIN_LIMIT_MS, &drain_ms) || drain_ms == 0))
+        return ERR_SYNTAX;
     request->hold_ms = (int64_t)hold_ms;
+    request->drain_ms = (int64_t)drain_ms;
     return OK;
 }
 
@@ -76,13 +79,20 @@ void peer_line_write(struct buffer *out, const struct peer_request *request, boo
     if (request->service == PEER_PRIMARY)
         buffer_print(out, " %llu %.*s %lld", (unsigned long long)request->epoch,
                      FMT(request->primary), (long long)request->hold_ms);
+    if (request->service == PEER_PRIMARY && request->drain_ms > 0)
+        buffer_print(out, " %lld", (long long)request->drain_ms);
     buffer_append_byte(out, '\n');
 }
 
 enum err peer_answer_parse(struct text line, struct text *reason_out)
 {
+    uint64_t open;
     if (text_equal(line, T("+")))
         return OK;
+    if (text_starts_with(line, T("+ "))) {
+        *reason_out = text_skip(line, 2);
+        return text_to_uint(*reason_out, UINT32_MAX, &open) ? ERR_BUSY : ERR_PROTOCOL;
+    }
     if (!text_starts_with(line, T("- ")) || !is_printable(line))
         return ERR_PROTOCOL;
     *reason_out = text_skip(line, 2);

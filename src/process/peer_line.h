@@ -7,7 +7,7 @@
  *
  *   trilith-peer 1 SITE FROM SERVICE[ WORDS]      between two servers
  *   SERVER SERVICE[ WORDS]                        on the Unix socket of one
- *   + | - REASON                                  the answer to both
+ *   + | + OPEN | - REASON                         the answer to both
  */
 
 #include "process/peer.h"
@@ -19,6 +19,7 @@ struct peer_request {
     uint64_t epoch;     /* the rest: PEER_PRIMARY only */
     struct text primary;
     int64_t hold_ms;
+    int64_t drain_ms; /* how long to wait with the answer for the SQL proxy; 0: not at all */
 };
 
 /* The line without its end. Slices of it are in *request_out. ERR_SYNTAX, ERR_UNSUPPORTED: another
@@ -28,7 +29,8 @@ MUST_CHECK enum err peer_line_parse(struct text line, bool is_local,
 
 void peer_line_write(struct buffer *out, const struct peer_request *request, bool is_local);
 
-/* OK; ERR_DENIED with the reason; ERR_PROTOCOL. */
+/* OK; ERR_BUSY: taken, but that many sessions (reason) of the SQL proxy there have something open
+ * on the primary; ERR_DENIED with the reason; ERR_PROTOCOL. */
 MUST_CHECK enum err peer_answer_parse(struct text line, struct text *reason_out);
 
 #endif

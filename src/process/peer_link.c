@@ -24,6 +24,7 @@ static void link_free(struct peer_link *link)
         if (link->watched[i] != 0)
             loop_watch_stop(&link->watches[i]);
     loop_timer_stop(loop, &link->timer);
+    loop_timer_stop(loop, &link->drain_timer);
     peer_secured_free(link->secured);
     fd_close(&link->tcp);
     fd_close(&link->local);
@@ -44,6 +45,11 @@ static void on_late(struct loop_timer *timer)
     log_warn("peer", "connection ended", STRING("with", link->who),
              STRING("why", link->step == LINK_RELAY ? "nothing came for long" : "too slow"));
     link_free(link);
+}
+
+static void on_drain(struct loop_timer *timer)
+{
+    link_run(list_entry(timer, struct peer_link, drain_timer));
 }
 
 static void on_tcp(struct loop_watch *watch, unsigned events)
@@ -76,6 +82,7 @@ static struct peer_link *link_new(struct peer *peer, bool is_outgoing)
     link->tcp = link->local = -1;
     link->line = buffer_of(PEER_LINE_LIMIT);
     loop_timer_init(&link->timer, on_late);
+    loop_timer_init(&link->drain_timer, on_drain);
     loop_timer_start(peer->loop, &link->timer, PEER_HELLO_MS);
     list_append(&peer->links, &link->entry);
     return link;

@@ -7,6 +7,8 @@
  *   from the network:  HANDSHAKE ─► LINE ─► (service) ─► RELAY
  *   from this server:  LINE ─► CONNECT ─► HANDSHAKE ─► ANSWER ─► RELAY
  *
+ * An announcement may wait in DRAIN for the SQL proxy of this server before it is answered.
+ *
  * In RELAY bytes go both ways; the end of one side is passed on (close_notify, shutdown), and a
  * break of one side breaks the other.
  */
@@ -22,9 +24,10 @@ enum {
     PEER_RELAY = 65536,   /* bytes under way in one direction */
     PEER_HELLO_MS = 5000, /* until a connection may relay */
     PEER_IDLE_MS = 120000,
+    PEER_DRAIN_LOOK_MS = 3, /* how often is looked whether the SQL proxy is done */
 };
 
-enum peer_step { LINK_LINE, LINK_CONNECT, LINK_HANDSHAKE, LINK_ANSWER, LINK_RELAY };
+enum peer_step { LINK_LINE, LINK_CONNECT, LINK_HANDSHAKE, LINK_ANSWER, LINK_DRAIN, LINK_RELAY };
 
 /* One direction. */
 struct peer_flow {
@@ -45,6 +48,8 @@ struct peer_link {
     struct loop_watch watches[2]; /* tcp, local */
     unsigned watched[2], wanted[2];
     struct loop_timer timer;
+    struct loop_timer drain_timer;
+    int64_t drain_until_ms;
     struct buffer line;    /* outgoing: what the other server is told */
     struct text why;       /* of the end, static words */
     struct peer_flow up;   /* local to TLS */

@@ -83,14 +83,41 @@ static const char *announce(struct peer *peer, const struct peer_request *reques
     return is_taken ? NULL : "another primary is known";
 }
 
-/* Nothing more is to be relayed but our one word of agreement. */
-static enum peer_moved agree(struct peer_link *link, struct peer_flow *flow)
+/* Nothing more is to be relayed but our one word of agreement; open: sessions that are not done. */
+static enum peer_moved agree(struct peer_link *link, struct peer_flow *flow, int64_t open)
 {
     struct peer_flow *other = flow == &link->up ? &link->down : &link->up;
-    say(flow, "+\n");
+    if (open > 0)
+        say(flow, "+ %lld\n", (long long)open);
+    else
+        say(flow, "+\n");
     flow->is_ended = true;
     *other = (struct peer_flow){ .is_ended = true, .is_closed = true };
     link->step = LINK_RELAY;
+    return LINK_MOVED;
+}
+
+/* The answer to an announcement, once the SQL proxy of this server has nothing open any more. */
+static enum peer_moved on_drain(struct peer_link *link)
+{
+    struct peer_flow *flow = link->is_outgoing ? &link->down : &link->up;
+    int64_t open = primary_board_open_sessions(link->peer->primary);
+    if (open == 0 || loop_now_ms(link->peer->loop) >= link->drain_until_ms)
+        return agree(link, flow, open < 0 ? 1 : open);
+    loop_timer_start(link->peer->loop, &link->drain_timer, PEER_DRAIN_LOOK_MS);
+    return LINK_WAITS;
+}
+
+static enum peer_moved take_announcement(struct peer_link *link, const struct peer_request *request)
+{
+    struct peer_flow *flow = link->is_outgoing ? &link->down : &link->up;
+    const char *reason = announce(link->peer, request);
+    if (reason != NULL)
+        return refuse(link, flow, reason);
+    if (request->drain_ms == 0)
+        return agree(link, flow, 0);
+    link->drain_until_ms = loop_now_ms(link->peer->loop) + request->drain_ms;
+    link->step = LINK_DRAIN;
     return LINK_MOVED;
 }
 
@@ -104,10 +131,8 @@ static enum peer_moved serve(struct peer_link *link, const struct peer_request *
     if (!text_equal(request->site, site->name) || from == NULL)
         return refuse(link, &link->up,
                       "you are no server of this site, as far as its file here says");
-    if (request->service == PEER_PRIMARY) {
-        const char *reason = announce(link->peer, request);
-        return reason != NULL ? refuse(link, &link->up, reason) : agree(link, &link->up);
-    }
+    if (request->service == PEER_PRIMARY)
+        return take_announcement(link, request);
     link->local = connect_local(link, sockets[request->service]);
     if (link->local < 0)
         return refuse(link, &link->up, "that service does not run here");
@@ -165,11 +190,11 @@ static enum peer_moved on_local_line(struct peer_link *link)
     const struct site_server *server = site_server_find(generation->site, request.server);
     if (server == NULL)
         return refuse(link, &link->down, "the site file has no such server");
-    if (server == generation->server) {
-        const char *reason =
-            request.service == PEER_PRIMARY ? announce(link->peer, &request) : PEER_IS_HERE;
-        return reason != NULL ? refuse(link, &link->down, reason) : agree(link, &link->down);
-    }
+    if (request.drain_ms > 0) /* the answer comes later than others do */
+        loop_timer_start(link->peer->loop, &link->timer, PEER_HELLO_MS + request.drain_ms);
+    if (server == generation->server)
+        return request.service == PEER_PRIMARY ? take_announcement(link, &request)
+                                               : refuse(link, &link->down, PEER_IS_HERE);
     request.site = generation->site->name;
     request.server = generation->server->name;
     peer_line_write(&link->line, &request, false);
@@ -236,6 +261,8 @@ static enum peer_moved on_network_line(struct peer_link *link)
                       "another version of trilith: install the same on all servers");
     if (err != OK)
         return refuse(link, &link->up, "not a line of this protocol");
+    if (request.drain_ms > 0)
+        loop_timer_start(link->peer->loop, &link->timer, PEER_HELLO_MS + request.drain_ms);
     return serve(link, &request);
 }
 
@@ -270,6 +297,8 @@ enum peer_moved peer_link_begin(struct peer_link *link)
         return on_handshake(link);
     case LINK_ANSWER:
         return on_answer(link);
+    case LINK_DRAIN:
+        return on_drain(link);
     case LINK_RELAY:
         break;
     }

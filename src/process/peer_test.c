@@ -29,6 +29,10 @@ TEST(peer_line_is_strict)
         { "trilith-peer 1 www.foobar.com web-01 status", false, OK },
         { "trilith-peer 1 www.foobar.com web-01 primary 7 web-02 5000", false, OK },
         { "trilith-peer 1 www.foobar.com web-01 primary 7 web-02 60001", false, ERR_SYNTAX },
+        { "trilith-peer 1 www.foobar.com web-01 primary 7 web-02 5000 2000", false, OK },
+        { "trilith-peer 1 www.foobar.com web-01 primary 7 web-02 5000 10001", false, ERR_SYNTAX },
+        { "trilith-peer 1 www.foobar.com web-01 primary 7 web-02 5000 0", false, ERR_SYNTAX },
+        { "trilith-peer 1 www.foobar.com web-01 primary 7 web-02 5000 9 9", false, ERR_SYNTAX },
         { "trilith-peer 1 www.foobar.com web-01 primary 9007199254740992 b 0", false, ERR_SYNTAX },
         { "trilith-peer 1 www.foobar.com web-01 primary -1 b 0", false, ERR_SYNTAX },
         { "trilith-peer 1 www.foobar.com web-01 primary 7 web-02", false, ERR_SYNTAX },
@@ -56,6 +60,9 @@ TEST(peer_line_is_strict)
     }
     struct text reason;
     CHECK(peer_answer_parse(T("+"), &reason) == OK, "yes");
+    CHECK(peer_answer_parse(T("+ 12"), &reason) == ERR_BUSY && text_equal(reason, T("12")), "12");
+    CHECK(peer_answer_parse(T("+ "), &reason) == ERR_PROTOCOL, "no number");
+    CHECK(peer_answer_parse(T("+ 4294967296"), &reason) == ERR_PROTOCOL, "too large a number");
     CHECK(peer_answer_parse(T("- no"), &reason) == ERR_DENIED && text_equal(reason, T("no")), "no");
     CHECK(peer_answer_parse(T("+x"), &reason) == ERR_PROTOCOL, "neither");
     CHECK(peer_answer_parse(T("- \x1b[2J"), &reason) == ERR_PROTOCOL, "controls");
@@ -294,6 +301,9 @@ TEST(peer_announces_the_primary)
         const char *answer;
     } cases[] = {
         { "two primary 3 one 5000\n", "+\n" },
+        { "two primary 3 one 5000 60\n", "+\n" }, /* no SQL proxy there */
+        { "two primary 3 one 5000 0\n", "- not a line of this protocol\n" },
+        { "two primary 3 one 5000 60 1\n", "- not a line of this protocol\n" },
         { "one primary 3 one 0\n", "+\n" },
         { "two primary 2 one 0\n", "- another primary is known\n" },
         { "two primary 4 two 0\n", "- that server has no database\n" },
@@ -315,6 +325,43 @@ TEST(peer_announces_the_primary)
           "held there");
     primary_board_read(pair.sides[0].peer.primary, &view);
     CHECK(view.epoch == 3 && view.hold_until_ms == 0, "not held here");
+    pair_close(&pair);
+}
+
+/* What a line is answered with; "" when the link ends without. */
+static void check_answer(struct pair *pair, int client, const char *want)
+{
+    char data[256];
+    ssize_t got = read_soon(pair, client, data, sizeof(data) - 1);
+    data[got > 0 ? got : 0] = '\0';
+    CHECK(strcmp(data, want) == 0, "%s instead of %s", data, want);
+}
+
+TEST(peer_answers_a_hold_when_the_sql_proxy_is_done)
+{
+    struct pair pair;
+    char data[16];
+    if (!pair_open(&pair, true))
+        return;
+    static const char *const lines[] = { "one primary 3 one 5000 4000\n",
+                                         "two primary 3 one 5000 4000\n" };
+    for (size_t i = 0; i < COUNT(lines); i++) {
+        struct primary_board *board = pair.sides[i].peer.primary;
+        uint32_t before = primary_board_version(board);
+        primary_board_report(board, before, 0);
+        AUTO(fd_close) int client = local_client(&pair, lines[i]);
+        int64_t end_ms = clock_now_ms() + 5000;
+        while (primary_board_version(board) == before && clock_now_ms() < end_ms)
+            loop_turn(pair.loop, 5);
+        primary_board_report(board, primary_board_version(board), 2);
+        for (int turn = 0; turn < 10; turn++)
+            loop_turn(pair.loop, 2);
+        CHECK(sys_read(client, data, sizeof(data)) < 0, "no answer while two are open");
+        primary_board_report(board, primary_board_version(board), 0);
+        check_answer(&pair, client, "+\n");
+    }
+    AUTO(fd_close) int late = local_client(&pair, "two primary 3 one 6000 30\n");
+    check_answer(&pair, late, "+ 1\n"); /* a proxy that says nothing */
     pair_close(&pair);
 }
 
