@@ -1,8 +1,8 @@
 #!/usr/bin/python3
-"""Reload, worker recycling and the switch of php-fpm under load: no request may fail, none may wait
-for the new code to start.
+"""Reload, worker recycling, the switch of php-fpm and of a command's instances under load: no request
+may fail, none may wait for the new code to start.
 
-    bench/reload.py [--requests 100000] [--every 3] [--no-php]
+    bench/reload.py [--requests 100000] [--every 3] [--no-php] [--no-command]
 
 The application takes half a second to import and its workers are replaced every 2000 requests; the
 site is reloaded every few seconds. GET and POST, on connections that are kept and on fresh ones.
@@ -29,12 +29,28 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [answer]
 '''
+NODE = '''
+Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500);   // the same
+const server = require('http').createServer((request, response) => {
+  let length = 0;
+  request.on('data', (piece) => { length += piece.length; });
+  request.on('end', () => {
+    const answer = `${length} bytes`;
+    response.writeHead(200, {'Content-Type': 'text/plain', 'Content-Length': answer.length});
+    response.end(answer);
+  });
+});
+server.listen(process.env.PORT, process.env.HOST);
+process.on('SIGTERM', () => server.close(() => process.exit(0)));
+'''
 PHP = "<?php header('Content-Type: text/plain'); echo strlen(file_get_contents('php://input')), ' bytes';\n"
 
 
-def kinds(has_php):
+def kinds(has_php, has_command):
     found = []
-    for where, path in [("wsgi", "/"), ("php", "/php/index.php")][:2 if has_php else 1]:
+    places = [("wsgi", "/")] + ([("php", "/php/index.php")] if has_php else []) + \
+        ([("command", "/node/")] if has_command else [])
+    for where, path in places:
         for method, body in [("GET", b""), ("POST", b"x" * 500)]:
             for fresh in (False, True):
                 found.append({
@@ -44,7 +60,7 @@ def kinds(has_php):
     return found
 
 
-def start_site(folder, has_php):
+def start_site(folder, has_php, has_command):
     servers.write(f"{folder}/slow_app.py", APP)
     os.mkdir(f"{folder}/php")
     servers.write(f"{folder}/php/index.php", PHP)
@@ -54,7 +70,11 @@ def start_site(folder, has_php):
              f"  slow: {{ wsgi: 'slow_app:app', root: {folder}, workers: 2, max-requests: 2000 }}"]
     if has_php:
         parts.append(f"  shop: {{ php: {folder}/php, workers: 4, mount: /php }}")
+    if has_command:
+        servers.write(f"{folder}/node.js", NODE)
+        parts.append(f"  node: {{ command: [node, node.js], root: {folder}, workers: 2 }}")
     parts += ["routes:"] + (["  - { path: /php, app: shop }"] if has_php else []) + \
+        (["  - { path: /node, app: node }"] if has_command else []) + \
         ["  - { path: /, app: slow }"]
     server.site = servers.write(f"{folder}/site.yaml", "\n".join(parts) + "\n")
     server.state = f"{folder}/state"
@@ -96,16 +116,19 @@ def main():
     parser.add_argument("--every", type=float, default=3, help="seconds between two reloads")
     parser.add_argument("--limit", type=float, default=600, help="seconds at most")
     parser.add_argument("--no-php", action="store_true")
+    parser.add_argument("--no-command", action="store_true")
     options = parser.parse_args()
     has_php = not options.no_php and os.path.exists(servers.PHP_FPM)
+    has_command = not options.no_command and shutil.which("node") is not None
     folder = tempfile.mkdtemp(prefix="trilith-bench-")
     os.chmod(folder, 0o755)
     server, reloads, is_good = None, 0, True
     try:
-        server = start_site(folder, has_php)
+        server = start_site(folder, has_php, has_command)
         if has_php:
             measure.ask(server.port, "/php/index.php")
-        load, start = clients.Load(server.port, kinds(has_php)).start(), time.monotonic()
+        load = clients.Load(server.port, kinds(has_php, has_command)).start()
+        start = time.monotonic()
         requests_wanted = options.requests
         while time.monotonic() - start < options.limit:
             time.sleep(options.every)
