@@ -66,8 +66,11 @@ int generation_fd(const struct generation *generation, const char *format, ...)
 
 static struct process_fd *add(struct generation *generation, int fd, const char *name)
 {
-    generation->fds =
-        memory_resize(generation->fds, (generation->fd_count + 1) * sizeof(*generation->fds));
+    if (generation->fd_count == generation->fd_room) {
+        generation->fd_room = generation->fd_room > 0 ? 2 * generation->fd_room : 16;
+        generation->fds =
+            memory_resize(generation->fds, generation->fd_room * sizeof(*generation->fds));
+    }
     struct process_fd *added = &generation->fds[generation->fd_count++];
     *added = (struct process_fd){ .fd = fd };
     snprintf(added->name, sizeof(added->name), "%s", name);

@@ -85,6 +85,7 @@ struct generation {
     const struct site_server *server; /* this one, in site */
     struct process_fd *fds;
     size_t fd_count;
+    size_t fd_room;    /* places in fds */
     struct text state; /* state folder of this site, absolute */
     bool is_root;
     bool is_replacement; /* made by itself, because a process of the serving one was lost: the site

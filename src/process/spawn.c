@@ -109,6 +109,7 @@ static struct generation *filter(const struct birth *birth)
     *own = *birth->generation;
     own->previous = NULL;
     own->fd_count = 0;
+    own->fd_room = birth->generation->fd_count;
     own->fds = memory_new_array(birth->generation->fd_count, sizeof(*own->fds));
     for (size_t i = 0; i < birth->generation->fd_count; i++)
         if (generation_is_needed(birth->slot->role->needs, birth->generation->fds[i].name))
