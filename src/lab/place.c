@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { KILL_TRIES = 200, KILL_PAUSE_US = 10000 };
+enum { KILL_TRIES = 200, LOCK_TRIES = 200, KILL_PAUSE_US = 10000 };
 
 static enum err find_run(struct lab_place *place, struct why *why)
 {
@@ -81,8 +81,23 @@ enum err lab_place_find(const char *state, struct text lab_name, struct lab_plac
     return find_run(place, why);
 }
 
+/* Held while what all labs share comes or goes; of the folder above it, so that no file stays. Its
+ * descriptor; who waits too long goes on without. */
+static int lock_shared(const struct lab_place *place)
+{
+    char above[LAB_RUN_SIZE];
+    snprintf(above, sizeof(above), "%s", place->run);
+    *strrchr(above, '/') = '\0';
+    *strrchr(above, '/') = '\0';
+    int fd = open(above, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (int i = 0; fd >= 0 && i < LOCK_TRIES && flock(fd, LOCK_EX | LOCK_NB) != 0; i++)
+        usleep(KILL_PAUSE_US);
+    return fd;
+}
+
 enum err lab_place_make(struct lab_place *place, struct why *why)
 {
+    int lock = lock_shared(place);
     enum err err = sys_make_folder(place->folder, 0755, (uid_t)-1, (gid_t)-1, why);
     if (err == OK)
         err = sys_make_folder(place->run, 0755, (uid_t)-1, (gid_t)-1, why);
@@ -90,6 +105,7 @@ enum err lab_place_make(struct lab_place *place, struct why *why)
         err = sys_make_folder(place->inside, 0755, (uid_t)-1, (gid_t)-1, why);
     if (err == OK && place->cgroup[0] != '\0' && mkdir(place->cgroup, 0755) != 0 && errno != EEXIST)
         place->cgroup[0] = '\0'; /* without it nothing can be paused, all else works */
+    fd_close(&lock);
     return err;
 }
 
@@ -164,10 +180,12 @@ void lab_place_clean(const struct lab_place *place)
         remove_group(place->cgroup);
     }
     for_entries(place->run, false, remove_file);
+    int lock = lock_shared(place);
     rmdir(place->run);
     snprintf(parent, sizeof(parent), "%s", place->run);
     *strrchr(parent, '/') = '\0';
     /* removing a folder takes away what others have mounted over it in their own namespaces */
     if (!has_other_lab(parent) && rmdir(place->inside) == 0 && rmdir(parent) != 0)
         mkdir(place->inside, 0755); /* one began just now */
+    fd_close(&lock);
 }
