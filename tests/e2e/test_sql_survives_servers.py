@@ -128,6 +128,7 @@ def test_a_hung_replica_is_left(tier, proxy):
     with proxy.session() as cursor:
         harness.wait_for(lambda: replica_reads(cursor), 20, "a read on the replica")
         tier.replica.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, tier.replica.process.pid, os.WSTOPPED)  # every thread of it
         try:
             assert one(cursor, "SELECT name FROM here") == "primary"
             assert one(cursor, "SELECT name FROM here") == "primary"
