@@ -243,6 +243,7 @@ void app_fixture_stop(struct app_fixture *fixture)
     if (fixture->zygote > 0)
         waitpid(fixture->zygote, NULL, 0);
     fd_close(&fixture->channel);
+    fd_close(&fixture->listener); /* before the server: a stranger may knock at any time */
     if (fixture->server != NULL)
         http_server_free(fixture->server);
     if (fixture->loop != NULL)
@@ -253,7 +254,6 @@ void app_fixture_stop(struct app_fixture *fixture)
     for (size_t i = 0; i < fixture->generation.fd_count; i++)
         fd_close(&fixture->generation.fds[i].fd);
     memory_free(fixture->generation.fds);
-    fd_close(&fixture->listener);
     remove_folder(fixture);
 }
 
