@@ -200,8 +200,10 @@ CASES = [
          [Target("uvicorn", 1.3)]),
     Case("php", "php", "PHP hello, 4 children",
          [lambda folder: servers.nginx_php(folder, keepalive=True),
+          lambda folder: servers.nginx_php(folder, keepalive=True, caught=True),
           lambda folder: servers.nginx_php(folder, keepalive=False), trilith_php],
-         [Target("nginx + php-fpm keep-alive", 1.0)],
+         [Target("nginx + php-fpm keep-alive", 1.0),
+          Target("nginx + php-fpm keep-alive, caught", 1.0)],
          note="A php-fpm child stays with a kept connection, so nginx's keep-alive starves those "
               "clients that find no child: see the errors of its row."),
     relay("balancer", "http", "HTTP balancer, 64 connections", ["haproxy http", "nginx http"]),

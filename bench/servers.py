@@ -184,7 +184,8 @@ def uvicorn(folder, module):
     return server
 
 
-def nginx_php(folder, children=4, keepalive=True):
+def nginx_php(folder, children=4, keepalive=True, caught=False):
+    """caught: what scripts write to php://stderr reaches the log, as Trilith has it for every site."""
     if not os.path.exists(PHP_FPM):
         raise Unavailable(f"there is no {PHP_FPM}")
     path = socket_path(folder, "fpm")
@@ -199,17 +200,21 @@ pm.max_children = {children}
 {'user = www-data' if os.geteuid() == 0 else ''}
 {'group = www-data' if os.geteuid() == 0 else ''}
 listen.mode = 0666
+{'catch_workers_output = yes' if caught else ''}
+{'decorate_workers_output = no' if caught else ''}
 """)
     kept = "fastcgi_keep_conn on; " if keepalive else ""
     count = f"keepalive {children};" if keepalive else ""
     server = nginx(
-        "nginx + php-fpm keep-alive" if keepalive else "nginx + php-fpm", folder,
+        "nginx + php-fpm" + (" keep-alive" if keepalive else "") + (", caught" if caught else ""),
+        folder,
         f"location / {{ include {TOP}/build/peers/etc/nginx/fastcgi_params; {kept}"
         f"fastcgi_param SCRIPT_FILENAME {folder}/php/index.php; fastcgi_pass app; }}",
         f"upstream app {{ server unix:{path}; {count} }}",
         about=("fastcgi_keep_conn on, keepalive %d" % children if keepalive else
                "a new connection to php-fpm per request") +
-        f"; php-fpm pm=static, {children} children, Unix socket, opcache as Debian sets it")
+        f"; php-fpm pm=static, {children} children, Unix socket, opcache as Debian sets it" +
+        ("; catch_workers_output as in Trilith's pools" if caught else ""))
     command = [PHP_FPM, "-F", "-y", config] + (["-R"] if os.geteuid() == 0 else [])
     server.spawn(*command)
     return server
