@@ -185,6 +185,7 @@ static struct check *check_new(struct checks *checks, struct health_entry *entry
     check->checks = checks;
     check->entry = entry;
     check->judge.state = (enum health_state)atomic_load(&entry->judged);
+    check->judge.has_been_up = check->judge.state != HEALTH_UNKNOWN; /* as far as we know */
     loop_timer_init(&check->timer, run);
     list_append(&checks->list, &check->link);
     checks->by_entry[health_index(checks->board, entry)] = check;

@@ -6,8 +6,10 @@ bool judge_result(struct judge *judge, bool is_good, int64_t rise, int64_t fall)
     enum health_state before = judge->state;
     judge->good = is_good ? judge->good + 1 : 0;
     judge->bad = is_good ? 0 : judge->bad + 1;
-    if (is_good && (judge->state == HEALTH_UNKNOWN || judge->good >= rise))
+    if (is_good && (!judge->has_been_up || judge->good >= rise)) {
         judge->state = HEALTH_UP;
+        judge->has_been_up = true;
+    }
     if (!is_good && judge->bad >= fall)
         judge->state = HEALTH_DOWN;
     return judge->state != before;

@@ -7,13 +7,16 @@
  *              first good one                 `fall` bad ones in a row
  *   UNKNOWN ─────────────────► UP ◄─────────────────────────────────► DOWN
  *      └── `fall` bad ones in a row ──► DOWN   `rise` good ones in a row
+ *
+ * One that was never up (it starts later than the checks do) is up at its first good one, too.
  */
 
 #include "metrics/metrics.h"
 
 struct judge {
     enum health_state state; /* UNKNOWN, UP or DOWN */
-    int64_t good, bad;       /* in a row; one of them is 0 */
+    bool has_been_up;
+    int64_t good, bad; /* in a row; one of them is 0 */
 };
 
 /* Takes in one result. True when the state changed. rise and fall are at least 1. */

@@ -15,6 +15,8 @@ TEST(judge_follows_rise_and_fall)
         { "the first good one is enough", HEALTH_UNKNOWN, "g", 2, 3, HEALTH_UP },
         { "unknown after few bad ones", HEALTH_UNKNOWN, "bb", 2, 3, HEALTH_UNKNOWN },
         { "never up", HEALTH_UNKNOWN, "bbb", 2, 3, HEALTH_DOWN },
+        { "up for the first time", HEALTH_UNKNOWN, "bbbbg", 2, 3, HEALTH_UP },
+        { "up, down, and not at once up again", HEALTH_UNKNOWN, "bbbgbbbg", 2, 3, HEALTH_DOWN },
         { "one bad one is nothing", HEALTH_UP, "b", 2, 3, HEALTH_UP },
         { "bad ones must be in a row", HEALTH_UP, "bbgbbg", 2, 3, HEALTH_UP },
         { "three in a row", HEALTH_UP, "gbbb", 2, 3, HEALTH_DOWN },
@@ -26,7 +28,8 @@ TEST(judge_follows_rise_and_fall)
         { "and back", HEALTH_UP, "bg", 1, 1, HEALTH_UP },
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
-        struct judge judge = { .state = cases[i].from };
+        struct judge judge = { .state = cases[i].from,
+                               .has_been_up = cases[i].from != HEALTH_UNKNOWN };
         for (const char *at = cases[i].results; *at != '\0'; at++) {
             enum health_state before = judge.state;
             bool has_changed = judge_result(&judge, *at == 'g', cases[i].rise, cases[i].fall);
