@@ -1,6 +1,6 @@
 /*
  * Streams over sockets; see stream.h. Data passes in two places only, socket_received and
- * stream_send / stream_send_file: a filter (TLS, PROXY header) will sit there.
+ * stream_send / stream_send_file: there TLS sits (secure.c), on the streams that have it.
  *
  *   OPEN --stream_close--> LINGERING (writing shut down, input dropped) --> CLOSING --> freed
  *    |  \--stream_abort----------------------------------------------------^   ^
@@ -9,7 +9,7 @@
  * One timer serves all deadlines of a stream. It is lazy: moving a deadline on costs a store, the
  * timer looks for itself when it fires too early.
  */
-#include "stream/stream.h"
+#include "stream/stream_private.h"
 
 #include "core/memory.h"
 #include "core/sys.h"
@@ -25,38 +25,6 @@
 #define LINGER_MS 2000
 #define LINGER_BYTES (256 * 1024)
 
-enum state { OPEN, LINGERING, BROKEN, CLOSING };
-
-/* Input that came after its receive had timed out. */
-struct stash {
-    enum err err;
-    size_t len;
-    char data[];
-};
-
-struct stream {
-    struct loop_socket socket;
-    const struct stream_events *events;
-    void *owner;
-    struct stash *stash;
-    struct loop_timer timer;
-    int64_t receive_due_ms; /* 0: none */
-    int64_t send_due_ms;    /* also of connecting */
-    int64_t send_timeout_ms;
-    int64_t sending;     /* bytes of the running send */
-    int64_t sent_total;  /* bytes of the finished ones */
-    int64_t taken_bytes; /* that the peer had taken at the last look of the send deadline */
-    struct address peer;
-    int linger_bytes;
-    uint8_t state;
-    bool is_gone;       /* the socket is closed */
-    bool is_connecting; /* connected() is due */
-    bool is_receiving;  /* received() is due */
-    bool is_armed;      /* the loop will bring input */
-    bool is_sending;    /* sent() is due */
-    bool has_ended;     /* the peer sends nothing more */
-};
-
 /* ---- deadlines ---- */
 
 static int64_t earlier(int64_t a_ms, int64_t b_ms)
@@ -66,9 +34,11 @@ static int64_t earlier(int64_t a_ms, int64_t b_ms)
     return a_ms < b_ms ? a_ms : b_ms;
 }
 
-static void plan(struct stream *stream)
+void stream_plan(struct stream *stream)
 {
     int64_t due_ms = earlier(stream->receive_due_ms, stream->send_due_ms);
+    if (stream->secure != NULL)
+        due_ms = earlier(due_ms, secure_due_ms(stream));
     if (due_ms == 0 || (loop_timer_is_running(&stream->timer) && stream->timer.due_ms <= due_ms))
         return;
     struct loop *loop = stream->socket.loop;
@@ -81,7 +51,7 @@ static int64_t due_after(const struct stream *stream, int64_t timeout_ms)
 }
 
 /* The answer to something that needs no waiting must still come from the loop. */
-static void answer_soon(struct stream *stream)
+void stream_answer_soon(struct stream *stream)
 {
     loop_timer_start(stream->socket.loop, &stream->timer, 0);
 }
@@ -93,6 +63,7 @@ static void free_stream(struct stream *stream)
     loop_timer_stop(stream->socket.loop, &stream->timer);
     stream->events->closed(stream);
     memory_free(stream->stash);
+    secure_free(stream->secure);
     memory_free(stream);
 }
 
@@ -103,7 +74,7 @@ static void close_socket(struct stream *stream)
     if (stream->state != BROKEN)
         loop_socket_close(&stream->socket);
     else if (stream->is_gone)
-        answer_soon(stream);
+        stream_answer_soon(stream);
     stream->state = CLOSING;
 }
 
@@ -121,9 +92,10 @@ static void linger(struct stream *stream)
     stream->linger_bytes = LINGER_BYTES;
     stream->send_due_ms = 0;
     stream->receive_due_ms = due_after(stream, LINGER_MS);
-    shutdown(stream->socket.fd, SHUT_WR);
+    if (stream->secure == NULL || secure_finish(stream))
+        shutdown(stream->socket.fd, SHUT_WR);
     loop_receive(&stream->socket);
-    plan(stream);
+    stream_plan(stream);
 }
 
 void stream_close(struct stream *stream)
@@ -140,7 +112,9 @@ void stream_close(struct stream *stream)
 
 void stream_finish(struct stream *stream)
 {
-    if (stream->state == OPEN && !stream->is_connecting)
+    if (stream->state != OPEN || stream->is_connecting)
+        return;
+    if (stream->secure == NULL || secure_finish(stream))
         shutdown(stream->socket.fd, SHUT_WR);
 }
 
@@ -185,7 +159,7 @@ static void stash_input(struct stream *stream, struct text data, enum err err)
     stream->stash = stash;
 }
 
-static void deliver(struct stream *stream, struct text data, enum err err)
+void stream_deliver(struct stream *stream, struct text data, enum err err)
 {
     stream->is_receiving = false;
     stream->receive_due_ms = 0;
@@ -200,10 +174,14 @@ static void socket_received(struct loop_socket *socket, struct text data, enum e
         drop_input(stream, data, err);
         return;
     }
+    if (stream->secure != NULL) {
+        secure_received(stream, data, err);
+        return;
+    }
     if (err != OK || data.len == 0)
         stream->has_ended = true;
     if (stream->is_receiving)
-        deliver(stream, data, err);
+        stream_deliver(stream, data, err);
     else
         stash_input(stream, data, err);
 }
@@ -212,13 +190,17 @@ static void deliver_stash(struct stream *stream)
 {
     struct stash *stash = stream->stash;
     stream->stash = NULL;
-    deliver(stream, text_from(stash->data, stash->len), stash->err);
+    stream_deliver(stream, text_from(stash->data, stash->len), stash->err);
     memory_free(stash);
 }
 
 static void socket_sent(struct loop_socket *socket, enum err err)
 {
     struct stream *stream = list_entry(socket, struct stream, socket);
+    if (stream->secure != NULL) {
+        secure_sent(stream, err);
+        return;
+    }
     stream->is_sending = false;
     stream->send_due_ms = 0;
     stream->sent_total += stream->sending;
@@ -233,7 +215,7 @@ static void answer_broken(struct stream *stream, enum err send_err)
         stream->events->sent(stream, send_err);
     }
     if (stream->state == BROKEN && stream->is_receiving)
-        deliver(stream, T(""), ERR_CLOSED);
+        stream_deliver(stream, T(""), ERR_CLOSED);
 }
 
 static void socket_closed(struct loop_socket *socket)
@@ -295,11 +277,13 @@ static void run_deadlines(struct stream *stream)
         if (stream->state == LINGERING)
             close_socket(stream);
         else
-            deliver(stream, T(""), ERR_TIMEOUT);
+            stream_deliver(stream, T(""), ERR_TIMEOUT);
     }
+    if (stream->state == OPEN && stream->secure != NULL)
+        secure_check_deadline(stream, now_ms);
     if (stream->state == OPEN && stream->send_due_ms > 0 && now_ms >= stream->send_due_ms)
         send_deadline(stream);
-    plan(stream);
+    stream_plan(stream);
 }
 
 static void timer_fired(struct loop_timer *timer)
@@ -313,6 +297,8 @@ static void timer_fired(struct loop_timer *timer)
         answer_broken(stream, ERR_CLOSED);
     else if (stream->state == OPEN && stream->is_receiving && stream->stash != NULL)
         deliver_stash(stream);
+    else if (stream->state == OPEN && stream->secure != NULL)
+        secure_tell(stream);
     if (!stream->is_gone)
         run_deadlines(stream);
 }
@@ -347,7 +333,7 @@ enum err stream_connect(struct loop *loop, const struct address *address, int64_
     stream->is_connecting = true;
     stream->send_due_ms = due_after(stream, timeout_ms);
     loop_connect(&stream->socket, address);
-    plan(stream);
+    stream_plan(stream);
     *stream_out = stream;
     return OK;
 }
@@ -380,11 +366,17 @@ void stream_receive(struct stream *stream, int64_t timeout_ms)
     assert(stream->state == OPEN || stream->state == BROKEN);
     stream->is_receiving = true;
     stream->receive_due_ms = stream->state == OPEN ? due_after(stream, timeout_ms) : 0;
-    if (stream->is_gone || stream->stash != NULL) {
-        answer_soon(stream);
+    if (stream->is_gone || stream->stash != NULL ||
+        (stream->secure != NULL && secure_has_news(stream))) {
+        stream_answer_soon(stream);
         return;
     }
-    plan(stream);
+    stream_plan(stream);
+    stream_arm(stream);
+}
+
+void stream_arm(struct stream *stream)
+{
     if (stream->is_armed || stream->state == BROKEN)
         return;
     stream->is_armed = true;
@@ -403,13 +395,13 @@ static bool begin_send(struct stream *stream, int64_t len, int64_t timeout_ms)
     stream->is_sending = true;
     if (stream->state == BROKEN) {
         if (stream->is_gone)
-            answer_soon(stream);
+            stream_answer_soon(stream);
         return false;
     }
     stream->sending = len;
     stream->send_timeout_ms = timeout_ms;
     stream->send_due_ms = due_after(stream, timeout_ms);
-    plan(stream);
+    stream_plan(stream);
     return true;
 }
 
@@ -423,26 +415,38 @@ static int64_t length_of(const struct iovec *iov, int count)
 
 void stream_send(struct stream *stream, const struct iovec *iov, int count, int64_t timeout_ms)
 {
-    if (begin_send(stream, length_of(iov, count), timeout_ms))
+    if (!begin_send(stream, length_of(iov, count), timeout_ms))
+        return;
+    if (stream->secure != NULL)
+        secure_send(stream, iov, count);
+    else
         loop_send(&stream->socket, iov, count);
 }
 
 void stream_send_silent(struct stream *stream, const struct iovec *iov, int count,
                         int64_t timeout_ms)
 {
-    if (begin_send(stream, length_of(iov, count), timeout_ms))
+    if (!begin_send(stream, length_of(iov, count), timeout_ms))
+        return;
+    if (stream->secure != NULL)
+        secure_send(stream, iov, count);
+    else
         loop_send_silent(&stream->socket, iov, count);
 }
 
 void stream_send_hurry(struct stream *stream)
 {
-    if (stream->is_sending && stream->state == OPEN)
+    if (stream->is_sending && stream->state == OPEN && stream->secure == NULL)
         loop_send_hurry(&stream->socket);
 }
 
 void stream_send_file(struct stream *stream, int file, int64_t offset, int64_t len,
                       int64_t timeout_ms)
 {
-    if (begin_send(stream, len, timeout_ms))
+    if (!begin_send(stream, len, timeout_ms))
+        return;
+    if (stream->secure != NULL)
+        secure_send_file(stream, file, offset, len);
+    else
         loop_send_file(&stream->socket, file, offset, len);
 }

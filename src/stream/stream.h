@@ -2,8 +2,8 @@
 #define STREAM_STREAM_H
 
 /*
- * A byte stream to a peer: TCP or a Unix socket now, TLS and the PROXY protocol as filters later;
- * the layers above do not know which. Owns its socket, its idle and progress deadlines and the way
+ * A byte stream to a peer: TCP or a Unix socket, with or without TLS; the layers above do not know
+ * which. Owns its socket, its idle and progress deadlines and the way
  * a connection is closed so that the peer still gets the last answer (RFC 9112 9.6).
  *
  * Calls back from the loop only, never from inside a stream_* function.
@@ -12,6 +12,7 @@
 #include "core/loop.h"
 
 struct stream;
+struct tls_context;
 
 struct stream_events {
     void (*connected)(struct stream *stream, enum err err);
@@ -34,6 +35,12 @@ struct stream *stream_new(struct loop *loop, int fd, const struct address *peer,
 MUST_CHECK enum err stream_connect(struct loop *loop, const struct address *address,
                                    int64_t timeout_ms, const struct stream_events *events,
                                    void *owner, struct stream **stream_out, struct why *why);
+
+/* From now on its bytes go through TLS, as the server; before the first receive and send. The
+ * handshake must be done in timeout_ms (<= 0: any time); one that fails or is late is the end of
+ * the input. Takes a reference of the context. */
+void stream_secure(struct stream *stream, struct tls_context *context, int64_t timeout_ms);
+bool stream_is_secure(const struct stream *stream);
 
 void *stream_owner(const struct stream *stream);
 void stream_set_owner(struct stream *stream, const struct stream_events *events, void *owner);

@@ -1,0 +1,31 @@
+#ifndef STREAM_LOCAL_CA_H
+#define STREAM_LOCAL_CA_H
+
+/*
+ * The site's own certificate authority, for labs and intranets. Its ECDSA P-256 key follows from a
+ * secret that all servers of the site have (docs/decisions/070), so each of them can make
+ * certificates which a client that trusts `ca.pem` of any of them accepts.
+ *
+ * Pure: secret, names and time in; PEM out.
+ */
+
+#include "core/buffer.h"
+#include "core/error.h"
+#include "core/text.h"
+
+enum { LOCAL_CA_SECRET_BYTES = 32, LOCAL_CA_DAYS = 90 /* that a certificate lives */ };
+
+/* The certificate of the authority itself. All that are made with one secret and name have the same
+ * key, name and times; any of them may stand for the other. */
+MUST_CHECK enum err local_ca_write(const uint8_t secret[LOCAL_CA_SECRET_BYTES], struct text site,
+                                   struct buffer *pem_out, struct why *why);
+
+/* A certificate for a server and its new P-256 key. names: host names (also "*.example.com") and
+ * IP addresses; the first is its common name. now_s: since 1970; it is valid from an hour before.
+ * The caller wipes the key. */
+MUST_CHECK enum err local_ca_issue(const uint8_t secret[LOCAL_CA_SECRET_BYTES], struct text site,
+                                   const struct text *names, size_t count, int64_t now_s,
+                                   struct buffer *chain_out, struct buffer *key_out,
+                                   struct why *why);
+
+#endif

@@ -1,0 +1,155 @@
+/*
+ * One TLS connection. OpenSSL reads from `input`, the bytes that were lent by tls_put, and writes
+ * to `output`, through a BIO that does nothing else; see docs/decisions/070.
+ */
+#include "stream/tls.h"
+
+#include "core/memory.h"
+#include "stream/tls_private.h"
+
+/* Never reached: what is written at a time is bounded by who calls tls_write. */
+enum { OUTPUT_LIMIT = 4 << 20 };
+
+struct tls {
+    SSL *ssl;
+    struct tls_context *context;
+    struct text input;
+    struct buffer output;
+    bool has_failed;
+    bool has_finished;
+};
+
+/* ---- OpenSSL's way to our bytes ---- */
+
+static int bio_read(BIO *bio, char *data, size_t size, size_t *got)
+{
+    struct tls *tls = BIO_get_data(bio);
+    BIO_clear_retry_flags(bio);
+    if (tls->input.len == 0) {
+        BIO_set_retry_read(bio);
+        return 0;
+    }
+    *got = size < tls->input.len ? size : tls->input.len;
+    memcpy(data, tls->input.data, *got);
+    tls->input = text_skip(tls->input, *got);
+    return 1;
+}
+
+static int bio_write(BIO *bio, const char *data, size_t len, size_t *done)
+{
+    struct tls *tls = BIO_get_data(bio);
+    buffer_append(&tls->output, text_from(data, len));
+    *done = len;
+    return tls->output.failed ? 0 : 1;
+}
+
+static long bio_control(BIO *bio, int command, long number, void *pointer)
+{
+    return command == BIO_CTRL_FLUSH ? 1 : 0;
+}
+
+BIO_METHOD *tls_method_new(void)
+{
+    BIO_METHOD *method = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "bytes");
+    if (method == NULL)
+        return NULL;
+    BIO_meth_set_read_ex(method, bio_read);
+    BIO_meth_set_write_ex(method, bio_write);
+    BIO_meth_set_ctrl(method, bio_control);
+    return method;
+}
+
+/* ---- life ---- */
+
+struct tls *tls_new(struct tls_context *context)
+{
+    struct tls *tls = NEW(struct tls);
+    tls->context = tls_context_ref(context);
+    tls->output = buffer_of(OUTPUT_LIMIT);
+    tls->input = T("");
+    tls->ssl = SSL_new(context->certificates[0].ssl);
+    BIO *bio = tls->ssl != NULL ? BIO_new(context->method) : NULL;
+    if (bio == NULL) {
+        tls->has_failed = true; /* no memory: the connection ends at its first byte */
+        return tls;
+    }
+    BIO_set_data(bio, tls);
+    BIO_set_init(bio, 1);
+    SSL_set_bio(tls->ssl, bio, bio);
+    SSL_set_app_data(tls->ssl, context);
+    SSL_set_accept_state(tls->ssl);
+    return tls;
+}
+
+void tls_free(struct tls *tls)
+{
+    if (tls == NULL)
+        return;
+    SSL_free(tls->ssl);
+    buffer_done(&tls->output);
+    tls_context_unref(tls->context);
+    memory_free(tls);
+}
+
+/* ---- bytes ---- */
+
+void tls_put(struct tls *tls, struct text cipher)
+{
+    tls->input = cipher;
+}
+
+static enum tls_state state_of(struct tls *tls, int result)
+{
+    int error = SSL_get_error(tls->ssl, result);
+    if (error == SSL_ERROR_WANT_READ)
+        return TLS_MORE;
+    if (error == SSL_ERROR_ZERO_RETURN)
+        return TLS_ENDED;
+    tls->has_failed = true;
+    tls->input = T("");
+    return TLS_FAILED;
+}
+
+enum tls_state tls_read(struct tls *tls, char *data, size_t size, size_t *got_out)
+{
+    *got_out = 0;
+    if (tls->has_failed)
+        return TLS_FAILED;
+    ERR_clear_error();
+    int result = SSL_read_ex(tls->ssl, data, size, got_out);
+    enum tls_state state = result == 1 ? TLS_DATA : state_of(tls, result);
+    ERR_clear_error();
+    return state;
+}
+
+bool tls_is_open(const struct tls *tls)
+{
+    return !tls->has_failed && SSL_is_init_finished(tls->ssl) == 1;
+}
+
+bool tls_write(struct tls *tls, struct text plain)
+{
+    size_t done = 0;
+    if (!tls_is_open(tls) || tls->has_finished)
+        return false;
+    ERR_clear_error();
+    bool is_done = plain.len == 0 || SSL_write_ex(tls->ssl, plain.data, plain.len, &done) == 1;
+    ERR_clear_error();
+    if (!is_done)
+        tls->has_failed = true;
+    return is_done;
+}
+
+void tls_finish(struct tls *tls)
+{
+    if (!tls_is_open(tls) || tls->has_finished)
+        return;
+    tls->has_finished = true;
+    (void)SSL_shutdown(tls->ssl);
+    ERR_clear_error();
+}
+
+struct buffer *tls_output(struct tls *tls)
+{
+    return &tls->output;
+}

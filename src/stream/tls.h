@@ -1,0 +1,79 @@
+#ifndef STREAM_TLS_H
+#define STREAM_TLS_H
+
+/*
+ * TLS 1.2 and 1.3 for servers (RFC 5246, RFC 8446), with OpenSSL. Pure: bytes of the peer in, bytes
+ * for the peer out; no socket, no loop. secure.c puts it into streams.
+ *
+ * A context holds certificates, their keys and what is common to connections; it never changes, and
+ * lives until the last connection made with it is gone.
+ */
+
+#include "core/buffer.h"
+#include "core/error.h"
+#include "core/text.h"
+
+struct tls_context;
+struct tls; /* one connection */
+
+enum {
+    TLS_SECRET_BYTES = 32,
+    TLS_PAIRS_LIMIT = 64,
+    TLS_PEM_LIMIT = 1 << 20, /* bytes of a chain or a key that are read */
+};
+
+/* A certificate with its chain, leaf first, and its private key; both PEM. */
+struct tls_pair {
+    struct text chain;
+    struct text key;
+    const char *name; /* for messages: where it comes from */
+};
+
+struct tls_settings {
+    const struct tls_pair *pairs; /* at least one; the first is for clients without SNI */
+    size_t count;
+    const char *protocol;             /* ALPN, such as "http/1.1" */
+    uint8_t secret[TLS_SECRET_BYTES]; /* of tickets; the same in all processes that share them */
+};
+
+/* ERR_SYNTAX, ERR_MISSING: what is wrong with which pair. The bytes may go afterwards. */
+MUST_CHECK enum err tls_context_new(const struct tls_settings *settings,
+                                    struct tls_context **context_out, struct why *why);
+struct tls_context *tls_context_ref(struct tls_context *context);
+void tls_context_unref(struct tls_context *context); /* accepts NULL */
+
+/* When the first of its certificates ends, in seconds since 1970. */
+int64_t tls_context_expires_s(const struct tls_context *context);
+
+/* Once in a process, before its first context: private keys get memory that is locked and in no
+ * core dump, and the process gives none. */
+void tls_protect_keys(void);
+
+/* ---- connections ---- */
+
+enum tls_state {
+    TLS_MORE,   /* nothing (more) without further input */
+    TLS_DATA,   /* *got bytes are there, maybe more: call again */
+    TLS_ENDED,  /* the peer said that it sends nothing more */
+    TLS_FAILED, /* it broke the protocol; an alert may be in the output. Nothing goes any more. */
+};
+
+/* Holds a reference of the context. */
+struct tls *tls_new(struct tls_context *context);
+void tls_free(struct tls *tls); /* accepts NULL */
+
+/* Lends bytes of the peer; they are used up by tls_read, called until it says TLS_MORE. */
+void tls_put(struct tls *tls, struct text cipher);
+/* Goes on with the handshake, then decrypts into data. */
+enum tls_state tls_read(struct tls *tls, char *data, size_t size, size_t *got_out);
+bool tls_is_open(const struct tls *tls); /* the handshake is done */
+
+/* Encrypts all of it, at most 16 KiB per record, into the output. False: not possible any more. */
+MUST_CHECK bool tls_write(struct tls *tls, struct text plain);
+/* Says that nothing more comes (close_notify). */
+void tls_finish(struct tls *tls);
+
+/* What has to be sent to the peer. The caller may swap it for another buffer, or consume it. */
+struct buffer *tls_output(struct tls *tls);
+
+#endif

@@ -1,0 +1,236 @@
+/*
+ * What the connections of a server share: protocol settings (Mozilla's "intermediate"), the
+ * certificates and which of them a client gets, ALPN.
+ */
+#include "stream/tls_private.h"
+
+#include "core/memory.h"
+
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+enum { SECURE_HEAP_BYTES = 256 * 1024, SECURE_PIECE_BYTES = 32 };
+
+/* wiki.mozilla.org/Security/Server_Side_TLS, "intermediate", without finite-field DHE */
+static const char suites_tls12[] = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
+                                   "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
+                                   "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
+static const char suites_tls13[] =
+    "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
+static const char groups[] = "X25519:prime256v1:secp384r1";
+
+void tls_protect_keys(void)
+{
+    /* where memory may not be locked it still is kept out of dumps; a second call changes nothing
+     */
+    (void)CRYPTO_secure_malloc_init(SECURE_HEAP_BYTES, SECURE_PIECE_BYTES);
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
+/* ---- what OpenSSL asks during a handshake ---- */
+
+static bool covers(X509 *leaf, const char *name)
+{
+    return X509_check_host(leaf, name, 0, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) == 1 ||
+           X509_check_ip_asc(leaf, name, 0) == 1;
+}
+
+static int choose_certificate(SSL *ssl, int *alert, void *argument)
+{
+    const struct tls_context *context = SSL_get_app_data(ssl);
+    const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+    if (name == NULL)
+        return SSL_TLSEXT_ERR_NOACK;
+    for (size_t i = 0; i < context->count; i++) {
+        if (!covers(context->certificates[i].leaf, name))
+            continue;
+        if (i > 0)
+            SSL_set_SSL_CTX(ssl, context->certificates[i].ssl);
+        return SSL_TLSEXT_ERR_OK;
+    }
+    *alert = SSL_AD_UNRECOGNIZED_NAME;
+    return SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *len_out,
+                           const unsigned char *offered, unsigned int offered_len, void *argument)
+{
+    const struct tls_context *context = SSL_get_app_data(ssl);
+    unsigned char *chosen;
+    if (SSL_select_next_proto(&chosen, len_out, context->protocol, (unsigned)context->protocol_len,
+                              offered, offered_len) != OPENSSL_NPN_NEGOTIATED)
+        return SSL_TLSEXT_ERR_ALERT_FATAL;
+    *out = chosen;
+    return SSL_TLSEXT_ERR_OK;
+}
+
+/* ---- making ---- */
+
+static SSL_CTX *make_settings(void)
+{
+    SSL_CTX *ssl = SSL_CTX_new(TLS_server_method());
+    if (ssl == NULL)
+        return NULL;
+    bool is_set = SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION) == 1 &&
+                  SSL_CTX_set_cipher_list(ssl, suites_tls12) == 1 &&
+                  SSL_CTX_set_ciphersuites(ssl, suites_tls13) == 1 &&
+                  SSL_CTX_set1_groups_list(ssl, groups) == 1 &&
+                  SSL_CTX_set_tlsext_ticket_key_evp_cb(ssl, tls_ticket_key) == 1;
+    SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF); /* tickets hold all of it */
+    SSL_CTX_set_options(ssl,
+                        SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_PRIORITIZE_CHACHA);
+    SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_alpn_select_cb(ssl, choose_protocol, NULL);
+    SSL_CTX_set_tlsext_servername_callback(ssl, choose_certificate);
+    if (is_set)
+        return ssl;
+    SSL_CTX_free(ssl);
+    return NULL;
+}
+
+/* A key with a password would be asked for on the terminal. */
+static int no_password(char *out, int size, int is_write, void *argument)
+{
+    return -1;
+}
+
+static EVP_PKEY *read_key(struct text pem)
+{
+    BIO *bio = BIO_new_mem_buf(pem.data, (int)pem.len);
+    EVP_PKEY *key = bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL) : NULL;
+    BIO_free(bio);
+    return key;
+}
+
+/* All certificates of the text, in their order; NULL when there is none or one is broken. */
+static STACK_OF(X509) * read_chain(struct text pem)
+{
+    BIO *bio = BIO_new_mem_buf(pem.data, (int)pem.len);
+    STACK_OF(X509) *chain = sk_X509_new_null();
+    X509 *certificate = NULL;
+    while (bio != NULL && chain != NULL &&
+           (certificate = PEM_read_bio_X509(bio, NULL, no_password, NULL)) != NULL)
+        sk_X509_push(chain, certificate);
+    bool is_whole = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+    ERR_clear_error();
+    BIO_free(bio);
+    if (chain != NULL && is_whole && sk_X509_num(chain) > 0)
+        return chain;
+    sk_X509_pop_free(chain, X509_free);
+    return NULL;
+}
+
+static int64_t end_of(X509 *certificate)
+{
+    struct tm tm;
+    if (ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &tm) != 1)
+        return 0;
+    return (int64_t)timegm(&tm);
+}
+
+static enum err use_pair(struct tls_certificate *certificate, STACK_OF(X509) * chain, EVP_PKEY *key,
+                         const char *name, struct why *why)
+{
+    X509 *leaf = sk_X509_shift(chain);
+    certificate->leaf = leaf;
+    enum err err = OK;
+    if (X509_check_private_key(leaf, key) != 1)
+        err = fail(why, ERR_SYNTAX,
+                   "%s: the key is not that of the first certificate of the chain (the server's "
+                   "own must come first)",
+                   name);
+    else if (SSL_CTX_use_cert_and_key(certificate->ssl, leaf, key, chain, 1) != 1)
+        err = fail(why, ERR_UNSUPPORTED, "%s: %s", name,
+                   ERR_reason_error_string(ERR_peek_last_error()));
+    ERR_clear_error();
+    X509_free(leaf); /* certificate->ssl has its own reference */
+    return err;
+}
+
+static enum err add_pair(struct tls_context *context, const struct tls_pair *pair, struct why *why)
+{
+    struct tls_certificate *certificate = &context->certificates[context->count];
+    STACK_OF(X509) *chain = read_chain(pair->chain);
+    EVP_PKEY *key = chain != NULL ? read_key(pair->key) : NULL;
+    enum err err = OK;
+    ERR_clear_error();
+    certificate->ssl = key != NULL ? make_settings() : NULL;
+    if (chain == NULL)
+        err = fail(why, ERR_SYNTAX, "%s: no certificates in PEM form", pair->name);
+    else if (key == NULL)
+        err =
+            fail(why, ERR_SYNTAX, "%s: no private key in PEM form without a password", pair->name);
+    else if (certificate->ssl == NULL)
+        err = fail(why, ERR_SYSTEM, "cannot set TLS up");
+    else
+        err = use_pair(certificate, chain, key, pair->name, why);
+    sk_X509_pop_free(chain, X509_free);
+    EVP_PKEY_free(key);
+    if (err != OK) {
+        SSL_CTX_free(certificate->ssl);
+        return err;
+    }
+    int64_t expires_s = end_of(certificate->leaf);
+    if (context->count++ == 0 || expires_s < context->expires_s)
+        context->expires_s = expires_s;
+    return OK;
+}
+
+static enum err fill(struct tls_context *context, const struct tls_settings *settings,
+                     struct why *why)
+{
+    size_t len = strlen(settings->protocol);
+    context->method = tls_method_new();
+    if (context->method == NULL)
+        return fail(why, ERR_SYSTEM, "cannot set TLS up");
+    if (settings->count == 0)
+        return fail(why, ERR_MISSING, "no certificate");
+    if (settings->count > TLS_PAIRS_LIMIT || len >= sizeof(context->protocol))
+        return fail(why, ERR_LIMIT, "too many certificates, at most %d", TLS_PAIRS_LIMIT);
+    context->protocol[0] = (uint8_t)len;
+    memcpy(context->protocol + 1, settings->protocol, len);
+    context->protocol_len = len + 1;
+    memcpy(context->secret, settings->secret, sizeof(context->secret));
+    enum err err = OK;
+    for (size_t i = 0; i < settings->count && err == OK; i++)
+        err = add_pair(context, &settings->pairs[i], why);
+    return err;
+}
+
+enum err tls_context_new(const struct tls_settings *settings, struct tls_context **context_out,
+                         struct why *why)
+{
+    struct tls_context *context = NEW(struct tls_context);
+    context->references = 1;
+    enum err err = fill(context, settings, why);
+    if (err != OK) {
+        tls_context_unref(context);
+        return err;
+    }
+    *context_out = context;
+    return OK;
+}
+
+struct tls_context *tls_context_ref(struct tls_context *context)
+{
+    context->references++;
+    return context;
+}
+
+void tls_context_unref(struct tls_context *context)
+{
+    if (context == NULL || --context->references > 0)
+        return;
+    for (size_t i = 0; i < context->count; i++)
+        SSL_CTX_free(context->certificates[i].ssl);
+    BIO_meth_free(context->method);
+    OPENSSL_cleanse(context->secret, sizeof(context->secret));
+    memory_free(context);
+}
+
+int64_t tls_context_expires_s(const struct tls_context *context)
+{
+    return context->expires_s;
+}
