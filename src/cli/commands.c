@@ -24,7 +24,9 @@ const struct command commands[] = {
       .details =
           "The servers of a site prove themselves to each other by one key, from which all\n"
           "passwords between them are made. Run this on one of them, then do what it says for\n"
-          "the others. A site of one server needs no init.\n",
+          "the others. A site of one server needs no init.\n"
+          "With `tls: { certificate: local }` it writes the certificate of the site's own CA\n"
+          "and says where that is.\n",
       .examples = "  trilith init site.yaml\n"
                   "  ssh root@web-02 trilith init site.yaml --key - < site-key\n",
       .run = command_init },

@@ -6,6 +6,7 @@
 #include "core/memory.h"
 #include "core/sys.h"
 #include "process/site_key.h"
+#include "stream/local_ca.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -69,6 +70,30 @@ static bool tell(const struct site *site, const char *path, bool is_new, bool is
     return print_text(buffer_text(&out));
 }
 
+/* Of `tls: { certificate: local }`: the certificate that clients are to trust. */
+static enum err publish_ca(const struct site *site, const char *state, bool is_quiet,
+                           struct why *why)
+{
+    struct site_key key;
+    uint8_t secret[SITE_KEY_BYTES];
+    char path[TARGET_STATE_SIZE + 300];
+    if (!site->tls.is_local)
+        return OK;
+    if (site_key_path(state, site->name, path, sizeof(path), why) != OK ||
+        site_key_read(path, &key, why) != OK)
+        return ERR_SYSTEM;
+    site_key_derive(&key, LOCAL_CA_LABEL, secret);
+    site_key_wipe(&key);
+    snprintf(path, sizeof(path), "%s/%.*s/ca.pem", state, FMT(site->name));
+    enum err err = local_ca_publish(secret, site->name, path, why);
+    explicit_bzero(secret, sizeof(secret));
+    struct buffer out AUTO(buffer_done) = buffer_of(OUTPUT_LIMIT);
+    buffer_print(&out, "clients trust the site when they trust its CA: %s\n", path);
+    if (err == OK && !is_quiet && !print_text(buffer_text(&out)))
+        return ERR_SYSTEM;
+    return err;
+}
+
 int command_init(const struct invocation *invocation)
 {
     const struct options *given = &invocation->options;
@@ -93,6 +118,11 @@ int command_init(const struct invocation *invocation)
             complain("%s", why.text);
         else if (!given->quiet && !tell(site, path, is_new, given->key != NULL))
             err = ERR_SYSTEM;
+        if (err == OK) {
+            err = publish_ca(site, target.state, given->quiet, &why);
+            if (err != OK)
+                complain("%s", why.text);
+        }
     }
     site_mistakes_done(&mistakes);
     site_free(site);

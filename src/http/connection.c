@@ -92,7 +92,7 @@ static struct http_exchange *push(struct connection *conn)
     conn->last = conn->active = exchange;
     conn->exchanges++;
     exchange->request.started_us = conn->head_started_us;
-    exchange->request.scheme = T("http");
+    exchange->request.scheme = conn->is_secure ? T("https") : T("http");
     exchange->request.client = conn->source != NULL ? *conn->source : *stream_peer(conn->stream);
     exchange->request.server.len = conn->local.len;
     memcpy(&exchange->request.server.u, &conn->local.name, conn->local.len);
@@ -465,8 +465,8 @@ static void take_local_address(struct connection *conn, int fd)
     conn->local.len = len;
 }
 
-void connection_new(struct http_server *server, int fd, const struct address *peer,
-                    void (*released)(void *), void *argument)
+void connection_new(struct http_server *server, struct tls_context *tls, int fd,
+                    const struct address *peer, void (*released)(void *), void *argument)
 {
     struct connection *conn = NEW(struct connection);
     conn->server = server;
@@ -478,8 +478,12 @@ void connection_new(struct http_server *server, int fd, const struct address *pe
     take_local_address(conn, fd);
     bound_kernel_buffer(fd);
     const struct http_trust *trust = &server->config->trust;
-    conn->is_proxy_due = networks_contain(trust->proxies, trust->proxy_count, peer);
     conn->stream = stream_new(server->loop, fd, peer, &stream_events, conn);
+    conn->is_secure = tls != NULL;
+    if (conn->is_secure)
+        stream_secure(conn->stream, tls, server->config->limits.head_ms);
+    else
+        conn->is_proxy_due = networks_contain(trust->proxies, trust->proxy_count, peer);
     list_init(&conn->link);
     list_append(&server->connections, &conn->link);
     server->count++;

@@ -410,6 +410,9 @@ struct http_config *http_exchange_config(const struct http_exchange *exchange);
  */
 void http_server_accept(struct http_server *server, int fd, const struct address *peer,
                         void (*released)(void *), void *argument);
+/* The same with TLS; the handshake has the time of a head. Takes a reference of the context. */
+void http_server_accept_tls(struct http_server *server, struct tls_context *tls, int fd,
+                            const struct address *peer, void (*released)(void *), void *argument);
 
 /* Graceful end: connections close after their current answer ("Connection: close"), idle ones after
  * 0.2 s, so that a request that is on its way is still answered. drained() when none is left. */

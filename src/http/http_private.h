@@ -212,6 +212,7 @@ struct connection {
     struct address *source; /* who a PROXY header says it is; NULL: the stream's peer */
     uint8_t pumps;          /* in this run */
     bool is_running;
+    bool is_secure;
     bool is_proxy_due; /* a PROXY header comes first */
     bool is_borrowed;
     bool is_ended;    /* the client will send no more */
@@ -220,8 +221,9 @@ struct connection {
     bool is_closing;
 };
 
-void connection_new(struct http_server *server, int fd, const struct address *peer,
-                    void (*released)(void *), void *argument);
+/* tls: NULL for none. */
+void connection_new(struct http_server *server, struct tls_context *tls, int fd,
+                    const struct address *peer, void (*released)(void *), void *argument);
 /* Has connection_run called soon. */
 void connection_wake(struct connection *conn);
 /* At once; handlers are told. */

@@ -66,7 +66,13 @@ void http_server_set_config(struct http_server *server, struct http_config *conf
 void http_server_accept(struct http_server *server, int fd, const struct address *peer,
                         void (*released)(void *), void *argument)
 {
-    connection_new(server, fd, peer, released, argument);
+    connection_new(server, NULL, fd, peer, released, argument);
+}
+
+void http_server_accept_tls(struct http_server *server, struct tls_context *tls, int fd,
+                            const struct address *peer, void (*released)(void *), void *argument)
+{
+    connection_new(server, tls, fd, peer, released, argument);
 }
 
 void http_server_drain(struct http_server *server, void (*drained)(void *), void *argument)

@@ -219,14 +219,19 @@ void parent_each_url(const struct parent *parent,
     for (size_t i = 0; serving != NULL && i < serving->fd_count; i++) {
         const struct process_fd *at = &serving->fds[i];
         bool is_http = text_starts_with(text_of(at->name), T("listen.http"));
+        bool is_https = text_starts_with(text_of(at->name), T("listen.https"));
         bool is_dns = text_starts_with(text_of(at->name), T("listen.dns"));
         if ((!is_http && !is_dns) || !reach(at->fd, is_http ? SOCK_STREAM : SOCK_DGRAM, &address) ||
             address_equal(&address, &last))
             continue;
         last = address;
         address_format(&address, where);
-        snprintf(url, sizeof(url), is_http ? "http://%s/" : "dns://%s", where);
-        each(context, is_http ? "http" : "dns", url);
+        snprintf(url, sizeof(url),
+                 is_https  ? "https://%s/"
+                 : is_http ? "http://%s/"
+                           : "dns://%s",
+                 where);
+        each(context, is_https ? "https" : is_http ? "http" : "dns", url);
     }
 }
 

@@ -41,6 +41,12 @@ static size_t list_uses(const struct site *site, struct port_use uses[PORT_USES]
         uses[count++] = (struct port_use){
             site->listen.http, "http", &site->balancer.pool.on, { "listen", "http", NULL }
         };
+    if (site->tls.is_present && (site->balancer.is_present || site->web.is_present))
+        uses[count++] =
+            (struct port_use){ site->listen.https,
+                               "https",
+                               site->balancer.is_present ? &site->balancer.pool.on : &site->web.on,
+                               { "listen", "https", NULL } };
     if (site->dns.is_present)
         uses[count++] =
             (struct port_use){ site->listen.dns, "dns", &site->dns.on, { "listen", "dns", NULL } };
@@ -179,8 +185,22 @@ static void check_answers(struct reading *reading)
                      "nothing is served; add `static: { /: FOLDER }` here, or app: or routes:");
 }
 
+static void check_tls(struct reading *reading)
+{
+    struct site *site = reading->site;
+    struct path tls = { &root_path, T("tls"), 0 }, listen = { &root_path, T("listen"), 0 };
+    struct path https = { &listen, T("https"), 0 };
+    if (site->tls.is_present && !site->web.is_present && !site->balancer.is_present)
+        mistakes_add(reading->mistakes, site->tls.place, &tls,
+                     "there is nothing to encrypt: add web: or balancer:");
+    if (!site->tls.is_present && site->listen.https != 0)
+        mistakes_add(reading->mistakes, place_in(reading, "listen", "https", NULL), &https,
+                     "needs `tls:`, which says what certificate to use");
+}
+
 void check_site(struct reading *reading)
 {
+    check_tls(reading);
     check_empty(reading);
     check_answers(reading);
     check_ports(reading);

@@ -123,7 +123,7 @@ void *append_item(struct arena *arena, void *array_pointer, size_t *count, size_
 /* The tables (fields_*.c); site_fields is the top. */
 extern const struct fields site_fields, listen_fields, web_fields, folder_fields, route_fields,
     app_fields, database_fields, dns_fields, record_fields, balancer_fields, upstream_fields,
-    tcp_fields, policy_fields;
+    tcp_fields, policy_fields, tls_fields, certificate_fields;
 
 void read_servers(struct reading *reading, const struct node *node, const struct path *path,
                   void *section);
@@ -148,6 +148,9 @@ void read_static(struct reading *reading, const struct node *node, const struct 
                  void *section);
 void check_host(struct reading *reading, const struct node *node, const struct path *path,
                 struct text value);
+/* After the rows of tls. */
+void finish_tls(struct reading *reading, const struct node *node, const struct path *path,
+                void *section);
 /* Names of servers, appended. */
 void read_on(struct reading *reading, const struct node *node, const struct path *path,
              struct site_on *on);

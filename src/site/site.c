@@ -47,6 +47,8 @@ static void complete_listen(struct reading *reading)
     char ip[ADDRESS_TEXT_SIZE];
     if (site->listen.http == 0)
         site->listen.http = is_root ? 80 : 8080;
+    if (site->listen.https == 0 && site->tls.is_present)
+        site->listen.https = is_root ? 443 : 8443;
     if (site->listen.dns == 0)
         site->listen.dns = is_root ? 53 : 5300;
     if (!text_is_empty(site->listen.address) || site->server_count != 1)
@@ -309,6 +311,12 @@ bool site_balances(const struct site *site, const struct site_server *server)
 bool site_serves(const struct site *site, const struct site_server *server)
 {
     return site->web.is_present && site_is_on(site, &site->web.on, server);
+}
+
+bool site_ends_tls(const struct site *site, const struct site_server *server)
+{
+    return site->tls.is_present &&
+           (site->balancer.is_present ? site_balances(site, server) : site_serves(site, server));
 }
 
 bool site_passes_tcp(const struct site *site, const struct site_server *server)

@@ -25,6 +25,7 @@ struct site_listen {
     struct text address; /* "127.0.0.1" without servers:, or as given; empty (several servers and
                             not given): each server's own */
     int64_t http;        /* port; default 80 as root, else 8080 */
+    int64_t https;       /* port; with tls: default 443 as root, else 8443; without: 0 */
     int64_t dns;         /* port; default 53 as root, else 5300 */
     int64_t inside;      /* port for other servers of the site: apps, and web beside a balancer */
     int64_t control;     /* port of the channel between the servers of the site */
@@ -202,6 +203,22 @@ struct site_dns {
     struct site_place place;
 };
 
+struct site_certificate {
+    struct text chain; /* absolute paths of PEM files */
+    struct text key;
+    struct site_place place;
+};
+
+struct site_tls {
+    bool is_present;
+    bool is_local; /* by the site's own CA; else certificates */
+    struct site_certificate *certificates;
+    size_t certificate_count;
+    bool redirect;  /* what comes to listen.http is sent to listen.https */
+    int64_t hsts_s; /* 0: none; more only with redirect */
+    struct site_place place;
+};
+
 struct site {
     struct arena *arena;
     struct text file;            /* absolute path of the file */
@@ -227,6 +244,7 @@ struct site {
     size_t pool_count;
     struct site_database database;
     struct site_dns dns;
+    struct site_tls tls;
 };
 
 /* All mistakes of one file, in file order, each one line: "file:line:column: path: what is wrong,
@@ -277,6 +295,9 @@ const char *site_backend_read(const struct site *site, struct text rest, int64_t
 bool site_balances(const struct site *site, const struct site_server *server);
 /* Whether it answers browsers itself. */
 bool site_serves(const struct site *site, const struct site_server *server);
+/* Whether it is where clients come in encrypted: with tls, the balancers, without them the servers
+ * of web. */
+bool site_ends_tls(const struct site *site, const struct site_server *server);
 /* Whether the server passes connections on (`tcp:`). */
 bool site_passes_tcp(const struct site *site, const struct site_server *server);
 

@@ -460,9 +460,33 @@ static const struct broken_site cases[] = {
     { "a part that is not built",
       T("site: a.example.com\n"
         "app: { wsgi: \"a:b\", root: r }\n"
-        "tls: { certificate: local }\n"),
-      "site.yaml:3:1: tls: this part of Trilith is not built yet (see the roadmap in README); "
+        "firewall: {}\n"),
+      "site.yaml:3:1: firewall: this part of Trilith is not built yet (see the roadmap in README); "
       "remove it\n" },
+    { "TLS with mistakes",
+      T("site: www.foobar.com\n"
+        "listen: { http: 8443, https: 8443 }\n"
+        "web: {}\n"
+        "routes: [ { path: /, respond: 200 } ]\n"
+        "tls: { certificate: [ {} ], redirect: no, hsts: 1y }\n"),
+      "site.yaml:2:30: listen.https: port 8443 is the port of http already; they need two ports\n"
+      "site.yaml:5:23: tls.certificate[0].chain: missing; add it, for example: chain: "
+      "tls/fullchain.pem\n"
+      "site.yaml:5:23: tls.certificate[0].key: missing; add it, for example: key: tls/privkey.pem\n"
+      "site.yaml:5:49: tls.hsts: needs `redirect: yes`: browsers that were told so never come "
+      "without encryption, others should not either\n" },
+    { "HTTPS without TLS",
+      T("site: www.foobar.com\n"
+        "listen: { https: 8443 }\n"
+        "web: { static: { /: a } }\n"),
+      "site.yaml:2:18: listen.https: needs `tls:`, which says what certificate to use\n" },
+    { "TLS of nothing",
+      T("site: www.foobar.com\n"
+        "dns: {}\n"
+        "tls: { certificate: yes }\n"),
+      "site.yaml:3:6: tls: there is nothing to encrypt: add web: or balancer:\n"
+      "site.yaml:3:21: tls.certificate: 'yes' is not allowed here; must be local, or the files of "
+      "one, like { chain: site.pem, key: site.key }, or a list of these\n" },
     { "the secured site",
       T("site: www.foobar.com\n"
         "servers: { web-01: 198.51.100.11 }\n"
@@ -470,7 +494,8 @@ static const struct broken_site cases[] = {
         "tls:      { certificate: local, inside: mutual, hsts: 1y }\n"
         "firewall: { admin: [192.0.2.0/24] }\n"
         "monitor:  { on: lb-01, alerts: { webhook: \"https://ops.example.com/hook\" } }\n"),
-      "site.yaml:4:1: tls: this part of Trilith is not built yet (see the roadmap in README); "
+      "site.yaml:4:33: tls.inside: this part of Trilith is not built yet (see the roadmap in "
+      "README); "
       "remove it\n"
       "site.yaml:5:1: firewall: this part of Trilith is not built yet (see the roadmap in README); "
       "remove it\n"

@@ -4,7 +4,9 @@
 #include "stream/local_ca.h"
 
 #include "core/address.h"
+#include "core/memory.h"
 #include "core/openssl.h"
+#include "core/sys.h"
 
 #include <openssl/core_names.h>
 #include <openssl/ec.h>
@@ -16,8 +18,8 @@
 enum {
     DAY_S = 86400,
     EARLY_S = 3600, /* clocks of clients may be behind */
-    NAMES_BYTES = 64 * 1024,
     SERIAL_BITS = 127,
+    FILE_LIMIT = 65536,
 };
 
 /* The authority's life: fixed, so that it is the same on every server. */
@@ -253,6 +255,35 @@ enum err local_ca_write(const uint8_t secret[LOCAL_CA_SECRET_BYTES], struct text
     X509_free(ca);
     EVP_PKEY_free(key);
     return is_written ? OK : failed(why);
+}
+
+static bool is_ours(const uint8_t *secret, struct text pem)
+{
+    BIO *bio = BIO_new_mem_buf(pem.data, (int)pem.len);
+    X509 *ca = bio != NULL ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+    EVP_PKEY *key = ca != NULL ? ca_key(secret) : NULL;
+    bool is_same = key != NULL && EVP_PKEY_eq(key, X509_get0_pubkey(ca)) == 1;
+    EVP_PKEY_free(key);
+    X509_free(ca);
+    BIO_free(bio);
+    ERR_clear_error();
+    return is_same;
+}
+
+enum err local_ca_publish(const uint8_t secret[LOCAL_CA_SECRET_BYTES], struct text site,
+                          const char *path, struct why *why)
+{
+    struct text old;
+    if (sys_read_file(path, FILE_LIMIT, &old, NULL) == OK) {
+        bool is_good = is_ours(secret, old);
+        memory_free((void *)old.data);
+        if (is_good)
+            return OK;
+    }
+    AUTO(buffer_done) struct buffer pem = buffer_of(FILE_LIMIT);
+    enum err err = local_ca_write(secret, site, &pem, why);
+    return err == OK ? sys_replace_file(path, buffer_text(&pem), 0644, (uid_t)-1, (gid_t)-1, why)
+                     : err;
 }
 
 enum err local_ca_issue(const uint8_t secret[LOCAL_CA_SECRET_BYTES], struct text site,

@@ -6,19 +6,31 @@
  * secret that all servers of the site have (docs/decisions/070), so each of them can make
  * certificates which a client that trusts `ca.pem` of any of them accepts.
  *
- * Pure: secret, names and time in; PEM out.
+ * Pure but for local_ca_publish: secret, names and time in; PEM out.
  */
 
 #include "core/buffer.h"
 #include "core/error.h"
 #include "core/text.h"
 
-enum { LOCAL_CA_SECRET_BYTES = 32, LOCAL_CA_DAYS = 90 /* that a certificate lives */ };
+enum {
+    LOCAL_CA_SECRET_BYTES = 32,
+    /* That a certificate lives: as long as every client accepts of a local CA. There is a new one
+     * at each start and reload. */
+    LOCAL_CA_DAYS = 825,
+};
+
+/* What the secret is derived for from the site's (process/site_key.h). */
+#define LOCAL_CA_LABEL "tls/ca"
 
 /* The certificate of the authority itself. All that are made with one secret and name have the same
  * key, name and times; any of them may stand for the other. */
 MUST_CHECK enum err local_ca_write(const uint8_t secret[LOCAL_CA_SECRET_BYTES], struct text site,
                                    struct buffer *pem_out, struct why *why);
+
+/* The same into a file for clients, 0644; one that is there already and has the right key stays. */
+MUST_CHECK enum err local_ca_publish(const uint8_t secret[LOCAL_CA_SECRET_BYTES], struct text site,
+                                     const char *path, struct why *why);
 
 /* A certificate for a server and its new P-256 key. names: host names (also "*.example.com") and
  * IP addresses; the first is its common name. now_s: since 1970; it is valid from an hour before.

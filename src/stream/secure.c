@@ -30,8 +30,7 @@ struct secure {
     int64_t shake_due_ms;
     enum err end_err;     /* of has_end */
     bool is_sending;      /* the loop has `sending` */
-    bool has_end;         /* nothing more will be received; to be told once */
-    bool is_end_told;     /* and was */
+    bool has_end;         /* nothing more will be received: to be told to who asks */
     bool has_send_failed; /* sent() is due with an error */
     bool shuts_down;      /* when all is sent */
 };
@@ -229,7 +228,6 @@ static void tell_end(struct stream *stream)
     struct secure *secure = stream->secure;
     if (!secure->has_end || !stream->is_receiving || stream->stash != NULL)
         return;
-    secure->is_end_told = true;
     stream_deliver(stream, T(""), secure->end_err);
 }
 

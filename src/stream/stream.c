@@ -297,7 +297,7 @@ static void timer_fired(struct loop_timer *timer)
         answer_broken(stream, ERR_CLOSED);
     else if (stream->state == OPEN && stream->is_receiving && stream->stash != NULL)
         deliver_stash(stream);
-    else if (stream->state == OPEN && stream->secure != NULL)
+    if (stream->state == OPEN && stream->secure != NULL)
         secure_tell(stream);
     if (!stream->is_gone)
         run_deadlines(stream);

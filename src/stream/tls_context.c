@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <time.h>
 
+enum { SESSION_S = 12 * 3600 }; /* the keys of tickets live at least so long */
 enum { SECURE_HEAP_BYTES = 256 * 1024, SECURE_PIECE_BYTES = 32 };
 
 /* wiki.mozilla.org/Security/Server_Side_TLS, "intermediate", without finite-field DHE */
@@ -78,6 +79,7 @@ static SSL_CTX *make_settings(void)
                   SSL_CTX_set_ciphersuites(ssl, suites_tls13) == 1 &&
                   SSL_CTX_set1_groups_list(ssl, groups) == 1 &&
                   SSL_CTX_set_tlsext_ticket_key_evp_cb(ssl, tls_ticket_key) == 1;
+    SSL_CTX_set_timeout(ssl, SESSION_S);
     SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF); /* tickets hold all of it */
     SSL_CTX_set_options(ssl,
                         SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_PRIORITIZE_CHACHA);

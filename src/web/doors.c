@@ -26,6 +26,12 @@ enum {
     RESCUE_MOST = 64, /* connections taken from one door at a time */
 };
 
+enum door_kind {
+    DOOR_HTTP,
+    DOOR_HTTPS,
+    DOOR_INSIDE, /* only for the servers of the site */
+};
+
 struct door {
     struct list link;
     struct web_edge *edge;
@@ -36,7 +42,7 @@ struct door {
     size_t connections; /* open ones; the door lives as long as they do */
     bool is_wanted;
     bool is_closed;
-    bool is_inside; /* only for the servers of the site */
+    enum door_kind kind;
 };
 
 /* ---- connections ---- */
@@ -65,11 +71,11 @@ static bool is_welcome(const struct door *door, const struct address *peer)
     const struct site *site = door->edge->current->source->site;
     struct address ip = *peer;
     address_set_port(&ip, 0);
-    for (size_t i = 0; i < site->server_count && door->is_inside; i++) {
+    for (size_t i = 0; i < site->server_count && door->kind == DOOR_INSIDE; i++) {
         if (address_equal(&site->servers[i].address, &ip))
             return true;
     }
-    return !door->is_inside;
+    return door->kind != DOOR_INSIDE;
 }
 
 static void connection_accepted(void *owner, int fd, const struct address *peer)
@@ -85,7 +91,11 @@ static void connection_accepted(void *owner, int fd, const struct address *peer)
     door->connections++;
     metrics_add(&metrics->connections_accepted, 1);
     metrics_add(&metrics->connections_open, 1);
-    http_server_accept(door->edge->server, fd, peer, connection_released, door);
+    if (door->kind == DOOR_HTTPS && door->edge->current->tls != NULL)
+        http_server_accept_tls(door->edge->server, door->edge->current->tls, fd, peer,
+                               connection_released, door);
+    else
+        http_server_accept(door->edge->server, fd, peer, connection_released, door);
 }
 
 /* ---- other processes' doors ---- */
@@ -143,7 +153,7 @@ static struct door *door_find(const struct list *doors, ino_t inode, size_t limi
     return NULL;
 }
 
-static void door_want(struct web_edge *edge, int fd, size_t limit, bool is_own, bool is_inside)
+static void door_want(struct web_edge *edge, int fd, size_t limit, bool is_own, enum door_kind kind)
 {
     struct list *doors = is_own ? &edge->doors : &edge->foreign_doors;
     struct stat info;
@@ -155,7 +165,7 @@ static void door_want(struct web_edge *edge, int fd, size_t limit, bool is_own, 
         door->edge = edge;
         door->inode = info.st_ino;
         door->limit = limit;
-        door->is_inside = is_inside;
+        door->kind = kind;
         door->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
         list_append(doors, &door->link);
         if (is_own)
@@ -185,22 +195,22 @@ static size_t sockets_count(const struct generation *generation, const char *nam
 }
 
 static void doors_want(struct web_edge *edge, const struct generation *generation, const char *name,
-                       size_t connections, bool is_inside)
+                       size_t connections, enum door_kind kind)
 {
     size_t index = edge->process->index, count = sockets_count(generation, name);
     size_t edges = web_count(generation);
     for (size_t i = 0; i < count; i++) {
         /* more sockets than edges: some have several; more edges than sockets: some share one */
         bool is_own = (edges > 0 && i % edges == index) || index % count == i;
-        door_want(edge, generation_fd(generation, "%s.%zu", name, i), connections, is_own,
-                  is_inside);
+        door_want(edge, generation_fd(generation, "%s.%zu", name, i), connections, is_own, kind);
     }
 }
 
 void web_doors_open(struct web_edge *edge, const struct generation *generation, size_t connections)
 {
-    doors_want(edge, generation, "listen.http", connections, false);
-    doors_want(edge, generation, "listen.inside", connections, true);
+    doors_want(edge, generation, "listen.http", connections, DOOR_HTTP);
+    doors_want(edge, generation, "listen.https", connections, DOOR_HTTPS);
+    doors_want(edge, generation, "listen.inside", connections, DOOR_INSIDE);
     doors_close(&edge->doors, false);
     doors_close(&edge->foreign_doors, false);
     if (!list_is_empty(&edge->foreign_doors) && !loop_timer_is_running(&edge->rescue))

@@ -5,7 +5,9 @@
  */
 #include "web/generation.h"
 #include "core/memory.h"
+#include "stream/tls.h"
 #include "web/compress.h"
+#include "web/https.h"
 #include "web/reply.h"
 #include "web/router.h"
 #include "web/static.h"
@@ -59,6 +61,8 @@ static void router_start(struct http_handler *handler, struct http_exchange *exc
         (struct web_generation *)((char *)handler - offsetof(struct web_generation, handler));
     const struct http_request *request = http_exchange_request(exchange);
     bool has_other_method = false;
+    if (self->tls != NULL && self->balancer == NULL && web_https_first(self, exchange))
+        return;
     const struct site_route *route = web_router_route(self->router, request, &has_other_method);
     if (route == NULL || request->method == HTTP_CONNECT) {
         answer_no_route(self, exchange, has_other_method);
@@ -89,6 +93,8 @@ static void front_start(struct http_handler *handler, struct http_exchange *exch
         router_start(handler, exchange);
         return;
     }
+    if (self->tls != NULL && web_https_first(self, exchange))
+        return;
     bool has_other_method;
     const struct site_route *route =
         self->has_rates ? web_router_route(self->router, request, &has_other_method) : NULL;
@@ -329,6 +335,8 @@ enum err web_generation_new(struct loop *loop, struct process *process, struct g
         err = handlers_make(self, setup, makers, maker_count, why);
     if (err == OK)
         err = front_make(self, process, setup, front, why);
+    if (err == OK && site_ends_tls(source->site, source->server))
+        err = web_https_make(source, &self->tls, why);
     if (err == OK)
         err = config_make(self, why);
     if (err == OK)
@@ -354,6 +362,7 @@ void web_generation_free(struct web_generation *generation)
     board_leave(generation->balancer_series);
     for (size_t i = 0; generation->series != NULL && i < generation->route_count; i++)
         board_leave(generation->series[i]);
+    tls_context_unref(generation->tls);
     web_files_free(generation->files);
     web_compressors_free(generation->compressors);
     arena_free(generation->arena);

@@ -41,8 +41,7 @@ void web_redirect_target(struct buffer *out, const struct site_route *route, str
     buffer_append(out, query);
 }
 
-static void reply_location(struct http_exchange *exchange, int status,
-                           const struct buffer *location)
+void web_reply_location(struct http_exchange *exchange, int status, const struct buffer *location)
 {
     if (location->failed) {
         http_reply_error(exchange, 414);
@@ -61,7 +60,7 @@ static void redirect_start(struct http_handler *handler, struct http_exchange *e
     http_exchange_note(exchange, T("redirect"), 0, 0);
     buffer_clear(location);
     web_redirect_target(location, self->route, request->path, request->query, request->has_query);
-    reply_location(exchange, (int)self->route->status, location);
+    web_reply_location(exchange, (int)self->route->status, location);
     if (location->capacity > LOCATION_KEPT)
         buffer_done(location);
 }
@@ -81,7 +80,7 @@ void web_reply_add_slash(struct http_exchange *exchange)
         buffer_append(&location, T("?"));
         buffer_append(&location, request->query);
     }
-    reply_location(exchange, 301, &location);
+    web_reply_location(exchange, 301, &location);
 }
 
 static void respond_start(struct http_handler *handler, struct http_exchange *exchange)

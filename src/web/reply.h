@@ -16,6 +16,9 @@ struct http_handler *web_status_new(struct arena *arena, int status);
 /* OPTIONS: 204 with Allow; any other method: 405 with Allow. */
 void web_reply_method(struct http_exchange *exchange, struct text allow);
 
+/* An answer without a body that leads to `location`; 414 when that one is too long. */
+void web_reply_location(struct http_exchange *exchange, int status, const struct buffer *location);
+
 /* 301 to the same path with a slash behind it. */
 void web_reply_add_slash(struct http_exchange *exchange);
 

@@ -3,6 +3,7 @@
  * edge itself runs as a user that may see neither privileged ports nor private folders.
  */
 #include "core/log.h"
+#include "web/https.h"
 #include "web/web.h"
 
 #include <errno.h>
@@ -76,6 +77,8 @@ static enum err listen_open(struct generation *generation, struct why *why)
     enum err err = OK;
     if (has_door(generation))
         err = sockets_open(generation, address, listen->http, "listen.http", why);
+    if (err == OK && site_ends_tls(generation->site, server))
+        err = sockets_open(generation, address, listen->https, "listen.https", why);
     /* the others know this server by its own address */
     if (err == OK && site_is_inside(generation->site, server))
         err = sockets_open(generation, server->address, listen->inside, "listen.inside", why);
@@ -133,6 +136,8 @@ enum err web_prepare(struct generation *generation, struct why *why)
     if (!is_here(generation))
         return OK;
     enum err err = listen_open(generation, why);
+    if (err == OK && site_ends_tls(site, generation->server))
+        err = web_https_prepare(generation, why);
     for (size_t i = 0; err == OK && i < site->route_count; i++)
         if (site->routes[i].action == ACTION_STATIC && site_serves(site, generation->server))
             err = folder_open(generation, &site->routes[i], why);
