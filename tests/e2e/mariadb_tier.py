@@ -82,9 +82,9 @@ class Server:
         self.folder.mkdir()
         as_user = ""
         if os.geteuid() == 0:  # mariadbd refuses to run as root
-            account = pwd.getpwnam("mysql")
+            account = pwd.getpwnam("nobody")  # without the package mariadb-server there is no mysql
             os.chown(self.folder, account.pw_uid, account.pw_gid)
-            as_user = "user=mysql\n"
+            as_user = "user=nobody\n"
         (self.folder / "my.cnf").write_text(
             SETTINGS + (LOGGED if is_logged else "") + settings + as_user +
             f"datadir={self.folder}/data\nsocket={self.socket}\nport={self.port}\n"
