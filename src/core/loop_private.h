@@ -26,9 +26,10 @@ enum { /* bits of loop_socket.wanted */
        WANT_PAUSE = 128, /* accepting pauses: descriptors ran out */
        IS_QUEUED = 256,
        IS_CLOSING = 512,
-       IS_OUTGOING = 1024, /* connected by us */
-       IS_SMALL = 2048,    /* and what comes is small */
-       IS_SILENT = 4096,   /* nobody waits for the end of the running send */
+       IS_OUTGOING = 1024,  /* connected by us */
+       IS_SMALL = 2048,     /* and what comes is small */
+       IS_SILENT = 4096,    /* nobody waits for the end of the running send */
+       IS_CANCELLED = 8192, /* closing, and what the driver holds will come back by itself */
 };
 
 enum { WHEEL_BITS = 6, WHEEL_SLOTS = 1 << WHEEL_BITS, WHEEL_LEVELS = 6 };

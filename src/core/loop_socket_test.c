@@ -512,6 +512,9 @@ TEST_LOOP(loop_holds_ten_thousand_sockets)
                       })),
                20000);
     for (int i = 0; i < pairs * 2; i++)
+        loop_receive(&ends[i].socket);
+    loop_turn(loop, 1);
+    for (int i = 0; i < pairs * 2; i++) /* with a receive under way in each */
         loop_socket_close(&ends[i].socket);
     TURN_UNTIL(loop, (done = 0, ({
                           for (int i = 0; i < pairs * 2; i++)

@@ -1,6 +1,6 @@
 /*
- * The io_uring driver; the only file that knows of io_uring. All operations but receive are
- * one-shot, so a completion means that the kernel holds nothing of it any more:
+ * The io_uring driver; only it and loop_uring_open.c know of io_uring. All operations but receive
+ * are one-shot, so a completion means that the kernel holds nothing of it any more:
  *
  *   receive   with a buffer of a shared ring, chosen when data is there: idle sockets hold none.
  *             Of accepted sockets whose input comes in small pieces it is multishot: asked for
@@ -11,22 +11,20 @@
  *             and makes no completion when all was taken; as it never stays with the kernel, it is
  *             known to be done when the call that submitted it has returned without one
  *   poll      readiness for accept, connect, files and watches; asked again while wanted
- *   cancel    at close, by descriptor: the descriptor is closed when all have come back
+ *   cancel    at close, of all that is held; the descriptor is closed when all have come back
  *
  * What a turn starts is submitted by the same system call that waits. `state` of a socket says
  * what the kernel holds.
  */
-#include "core/loop_private.h"
+#include "core/loop_uring.h"
 
 #include "core/log.h"
 #include "core/memory.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <liburing.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 enum { /* bits of loop_socket.state */
        HELD_RECEIVE = 1,
@@ -50,122 +48,6 @@ enum kind { /* in the low bits of the user data, beside the pointer */
             KIND_NONE,
             KIND_MASK = 7,
 };
-
-enum {
-    SUBMIT_ENTRIES = 1024,
-    COMPLETE_ENTRIES = 4096,
-    BATCH = 256,
-    BUFFER_COUNT = 256, /* a power of two; when they are short, receives are asked again */
-    BUFFER_BYTES = 16 * 1024,
-    BUFFER_GROUP = 0,
-};
-
-struct done { /* a completion, copied out of the ring */
-    uint64_t user_data;
-    int result;
-    unsigned flags;
-};
-
-struct uring {
-    struct io_uring ring;
-    struct io_uring_buf_ring *buffers;
-    char *memory;     /* of the buffers */
-    struct list work; /* watch slots to arm, cancel or free */
-    bool has_multishot;
-    bool has_silent; /* a partial send that fails tells how much was taken: since Linux 6.1 */
-    unsigned silent_count;
-    struct loop_socket *silent[SUBMIT_ENTRIES]; /* whose silent sends were started */
-    struct done batch[BATCH];
-};
-
-static const size_t ring_bytes = BUFFER_COUNT * sizeof(struct io_uring_buf);
-static const size_t memory_bytes = (size_t)BUFFER_COUNT * BUFFER_BYTES;
-
-/* ---- opening ---- */
-
-static int open_ring(struct io_uring *ring)
-{
-    static const unsigned tries[] = {
-        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_DEFER_TASKRUN |
-            IORING_SETUP_SUBMIT_ALL,
-        IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL,
-        0,
-    };
-    int result = -EINVAL;
-    for (size_t i = 0; i < COUNT(tries) && result == -EINVAL; i++) {
-        struct io_uring_params params = {
-            .flags = tries[i] | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
-            .cq_entries = COMPLETE_ENTRIES,
-        };
-        result = io_uring_queue_init_params(SUBMIT_ENTRIES, ring, &params);
-    }
-    return result;
-}
-
-static void return_buffer(struct uring *uring, unsigned id)
-{
-    io_uring_buf_ring_add(uring->buffers, uring->memory + (size_t)id * BUFFER_BYTES, BUFFER_BYTES,
-                          (unsigned short)id, io_uring_buf_ring_mask(BUFFER_COUNT), 0);
-    io_uring_buf_ring_advance(uring->buffers, 1);
-}
-
-static int open_buffers(struct uring *uring)
-{
-    void *memory = mmap(NULL, ring_bytes + memory_bytes, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED)
-        return -errno;
-    struct io_uring_buf_reg reg = {
-        .ring_addr = (uintptr_t)memory,
-        .ring_entries = BUFFER_COUNT,
-        .bgid = BUFFER_GROUP,
-    };
-    int result = io_uring_register_buf_ring(&uring->ring, &reg, 0);
-    if (result != 0) {
-        munmap(memory, ring_bytes + memory_bytes);
-        return result;
-    }
-    uring->buffers = memory;
-    uring->memory = (char *)memory + ring_bytes;
-    io_uring_buf_ring_init(uring->buffers);
-    for (unsigned id = 0; id < BUFFER_COUNT; id++)
-        return_buffer(uring, id);
-    return 0;
-}
-
-static enum err uring_open(struct loop *loop, struct why *why)
-{
-    struct uring *uring = NEW(struct uring);
-    int result = open_ring(&uring->ring);
-    if (result != 0) {
-        memory_free(uring);
-        return fail(why, ERR_UNSUPPORTED,
-                    "the kernel refuses an io_uring: %s (see sysctl kernel.io_uring_disabled, "
-                    "container seccomp profiles and the limits nofile and memlock)",
-                    strerror(-result));
-    }
-    result = uring->ring.features & IORING_FEAT_EXT_ARG ? open_buffers(uring) : -ENOSYS;
-    if (result != 0) {
-        io_uring_queue_exit(&uring->ring);
-        memory_free(uring);
-        return fail(why, ERR_UNSUPPORTED, "the kernel's io_uring is too old (5.19 is needed): %s",
-                    strerror(-result));
-    }
-    io_uring_register_ring_fd(&uring->ring); /* saves a look-up per call; may fail */
-    list_init(&uring->work);
-    uring->has_multishot = true; /* until the kernel refuses one */
-    uring->has_silent = (uring->ring.flags & IORING_SETUP_DEFER_TASKRUN) != 0; /* as old as that */
-    loop->state = uring;
-    return OK;
-}
-
-static void uring_close(struct loop *loop)
-{
-    struct uring *uring = loop->state;
-    io_uring_queue_exit(&uring->ring);
-    munmap(uring->buffers, ring_bytes + memory_bytes);
-    memory_free(uring);
-}
 
 /* ---- starting operations ---- */
 
@@ -248,8 +130,6 @@ static void prepare(struct io_uring_sqe *entry, struct loop_socket *socket, enum
         io_uring_prep_poll_add(entry, socket->fd, POLLOUT);
         break;
     case KIND_CANCEL:
-        io_uring_prep_cancel_fd(entry, socket->fd, IORING_ASYNC_CANCEL_ALL);
-        break;
     case KIND_WATCH:
     case KIND_NONE:
     case KIND_MASK:
@@ -271,18 +151,18 @@ static bool start(struct loop_socket *socket, enum kind kind, unsigned held)
     return true;
 }
 
+static const struct {
+    unsigned wanted, held;
+    enum kind kind;
+} operations[] = {
+    { WANT_SEND, HELD_SEND, KIND_SEND },
+    { WANT_RECEIVE, HELD_RECEIVE, KIND_RECEIVE },
+    { WANT_READABLE, HELD_READABLE, KIND_READABLE },
+    { WANT_WRITABLE, HELD_WRITABLE, KIND_WRITABLE },
+};
+
 static void uring_run(struct loop_socket *socket)
 {
-    static const struct {
-        unsigned wanted;
-        unsigned held;
-        enum kind kind;
-    } table[] = {
-        { WANT_SEND, HELD_SEND, KIND_SEND },
-        { WANT_RECEIVE, HELD_RECEIVE, KIND_RECEIVE },
-        { WANT_READABLE, HELD_READABLE, KIND_READABLE },
-        { WANT_WRITABLE, HELD_WRITABLE, KIND_WRITABLE },
-    };
     if ((socket->wanted & WANT_SEND) && socket->op->left == 0 && !(socket->state & HELD_SEND))
         loop_socket_sent(socket, 0);
     if ((socket->wanted & WANT_RECEIVE) && socket->stash != NULL)
@@ -292,18 +172,39 @@ static void uring_run(struct loop_socket *socket)
     unsigned wanted = socket->wanted;
     if (socket->stash != NULL)
         wanted &= ~(unsigned)WANT_RECEIVE; /* it is queued for the next piece */
-    for (size_t i = 0; i < COUNT(table); i++)
-        if ((wanted & table[i].wanted) && !(socket->state & table[i].held) &&
-            !start(socket, table[i].kind, table[i].held))
+    for (size_t i = 0; i < COUNT(operations); i++)
+        if ((wanted & operations[i].wanted) && !(socket->state & operations[i].held) &&
+            !start(socket, operations[i].kind, operations[i].held))
             return;
+}
+
+/* One by one, each found by its user data in a hash. All of a descriptor at once would be one
+ * entry, but for that the kernel looks at every request it holds: with ten thousand connections a
+ * close took 25 ms. */
+static void cancel_held(struct loop_socket *socket)
+{
+    unsigned left = socket->state & HELD_ANY;
+    for (size_t i = 0; i < COUNT(operations) && left != 0; i++) {
+        if (!(left & operations[i].held))
+            continue;
+        struct io_uring_sqe *entry = next_entry(socket->loop->state);
+        if (entry == NULL) {
+            loop_queue(socket);
+            return;
+        }
+        left &= ~operations[i].held;
+        io_uring_prep_cancel64(entry, user_data_of(socket, operations[i].kind), 0);
+        io_uring_sqe_set_data64(entry, left == 0 ? user_data_of(socket, KIND_CANCEL) : KIND_NONE);
+    }
+    socket->state |= HELD_CANCEL;
 }
 
 static bool uring_release(struct loop_socket *socket)
 {
     if (!(socket->state & HELD_ANY))
         return true;
-    if (!(socket->state & HELD_CANCEL))
-        start(socket, KIND_CANCEL, HELD_CANCEL);
+    if (!(socket->state & HELD_CANCEL) && !(socket->wanted & IS_CANCELLED))
+        cancel_held(socket);
     return false;
 }
 
@@ -425,7 +326,7 @@ static void receive_done(struct uring *uring, struct loop_socket *socket, const 
     else
         loop_stash_add(socket, data, done->result);
     if (has_buffer)
-        return_buffer(uring, id);
+        uring_return_buffer(uring, id);
 }
 
 static void send_done(struct loop_socket *socket, int result)
@@ -445,6 +346,19 @@ static void poll_done(struct loop_socket *socket, unsigned wanted, unsigned even
         loop_socket_ready(socket, event); /* the call that follows finds the error, if it is one */
 }
 
+/* What was cancelled comes back later, and with many connections much later: the kernel brings only
+ * some of it with each call. Until then it is not cancelled again. */
+static void closing_done(struct uring *uring, struct loop_socket *socket, const struct done *done)
+{
+    if (done->flags & IORING_CQE_F_BUFFER)
+        uring_return_buffer(uring, done->flags >> IORING_CQE_BUFFER_SHIFT);
+    if ((done->user_data & KIND_MASK) != KIND_CANCEL)
+        socket->wanted &= (uint16_t)~IS_CANCELLED; /* one less: ask again for what is left */
+    else if (done->result != -ENOENT)
+        socket->wanted |= IS_CANCELLED;
+    loop_queue(socket);
+}
+
 static void socket_done(struct uring *uring, struct loop_socket *socket, const struct done *done)
 {
     enum kind kind = done->user_data & KIND_MASK;
@@ -456,9 +370,7 @@ static void socket_done(struct uring *uring, struct loop_socket *socket, const s
     if (!(done->flags & IORING_CQE_F_MORE))
         socket->state &= (uint8_t)~held[kind];
     if (socket->wanted & IS_CLOSING) {
-        if (done->flags & IORING_CQE_F_BUFFER)
-            return_buffer(uring, done->flags >> IORING_CQE_BUFFER_SHIFT);
-        loop_queue(socket);
+        closing_done(uring, socket, done);
         return;
     }
     if (kind == KIND_RECEIVE)
