@@ -48,6 +48,12 @@ static void read_certificates(struct reading *reading, const struct node *node,
     tls->is_local = node->kind == NODE_SCALAR && text_equal(node->value, T("local"));
     if (tls->is_local)
         return;
+    if (node->kind == NODE_SCALAR && text_equal(node->value, T("acme"))) {
+        mistakes_add(reading->mistakes, node->place, path,
+                     "acme: this part of Trilith is not built yet (see the roadmap in README); "
+                     "write local, or the files of a certificate");
+        return;
+    }
     if (node->kind != NODE_LIST) {
         add_certificate(reading, node, path, tls);
         return;
