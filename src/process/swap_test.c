@@ -92,7 +92,7 @@ static void read_answers(int channel, struct buffer *out)
     struct message message;
     while (message_receive(channel, buffer, sizeof(buffer), &message) == OK)
         buffer_print(out, "%s%d ", message.type < COUNT(names) ? names[message.type] : "?",
-                      (int)message.generation);
+                     (int)message.generation);
 }
 
 static void check_texts(const struct buffer *got, const char *want, const char *what)
