@@ -144,9 +144,7 @@ int app_fixture_start_zygote(struct app_fixture *fixture)
     while (clock_now_ms() < until_ms) {
         if (app_fixture_message(fixture, MESSAGE_READY, 20))
             return MESSAGE_READY;
-        if (app_fixture_message(fixture, MESSAGE_FAILED, 0))
-            return MESSAGE_FAILED;
-        if (fixture->message[0] != '\0')
+        if (fixture->message[0] != '\0') /* told by MESSAGE_FAILED */
             return MESSAGE_FAILED;
     }
     return 0;

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 const char sql_usage[] =
@@ -63,14 +64,27 @@ static void complain(const char *what, const char *value)
     fprintf(stderr, "trilith sql: %s '%s' (`trilith help sql` shows the options)\n", what, value);
 }
 
-/* Whether somebody accepts there; else a socket file is what a killed predecessor left. */
-static bool is_in_use(const struct address *address)
+static bool is_answered(const struct address *address)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    bool is_answered = fd >= 0 && (connect(fd, &address->u.any, address->len) == 0 ||
-                                   errno == EAGAIN || errno == EACCES);
+    bool is_there = fd >= 0 && (connect(fd, &address->u.any, address->len) == 0 ||
+                                errno == EAGAIN || errno == EACCES);
     fd_close(&fd);
-    return is_answered;
+    return is_there;
+}
+
+/* Whether somebody accepts there; else a socket file is what a killed predecessor left. The kernel
+ * may hold the socket of a killed one for a moment longer: it takes io_uring's work down behind
+ * the end of the process. */
+static bool is_in_use(const struct address *address)
+{
+    static const struct timespec moment = { .tv_nsec = 50 * 1000 * 1000 };
+    for (int tries = 20; tries > 0; tries--) {
+        if (!is_answered(address))
+            return false;
+        nanosleep(&moment, NULL);
+    }
+    return true;
 }
 
 /* False: the path is another program's, or no socket at all. */

@@ -20,10 +20,12 @@
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
 
-/* RFC 9112 9.6: how long and how much is read after the last answer, so that a peer which is still
- * sending gets it instead of a reset. */
-#define LINGER_MS 2000
-#define LINGER_BYTES (256 * 1024)
+/* RFC 9112 9.6: how long (silent, and in all) and how much is read after the last answer, so that a
+ * peer which is still sending gets it instead of a reset: the many programs that look at the answer
+ * only when all of their upload is out see why it was refused. */
+#define LINGER_SILENT_MS 2000
+#define LINGER_MS 10000
+#define LINGER_BYTES (32 * 1024 * 1024)
 
 /* ---- deadlines ---- */
 
@@ -91,7 +93,8 @@ static void linger(struct stream *stream)
     stream->state = LINGERING;
     stream->linger_bytes = LINGER_BYTES;
     stream->send_due_ms = 0;
-    stream->receive_due_ms = due_after(stream, LINGER_MS);
+    stream->linger_end_ms = due_after(stream, LINGER_MS);
+    stream->receive_due_ms = due_after(stream, LINGER_SILENT_MS);
     if (stream->secure == NULL || secure_finish(stream))
         shutdown(stream->socket.fd, SHUT_WR);
     loop_receive(&stream->socket);
@@ -143,10 +146,12 @@ static void socket_connected(struct loop_socket *socket, enum err err)
 static void drop_input(struct stream *stream, struct text data, enum err err)
 {
     stream->linger_bytes -= (int)data.len;
-    if (err != OK || data.len == 0 || stream->linger_bytes <= 0)
+    if (err != OK || data.len == 0 || stream->linger_bytes <= 0) {
         close_socket(stream);
-    else
-        loop_receive(&stream->socket);
+        return;
+    }
+    stream->receive_due_ms = earlier(due_after(stream, LINGER_SILENT_MS), stream->linger_end_ms);
+    loop_receive(&stream->socket);
 }
 
 static void stash_input(struct stream *stream, struct text data, enum err err)

@@ -72,7 +72,8 @@ void stream_send_file(struct stream *stream, int file, int64_t offset, int64_t l
 void stream_finish(struct stream *stream);
 
 /* Orderly: finishes nothing that is unsent, shuts down writing, reads and drops what the peer still
- * sends for at most 2 s or 256 KiB (so that no RST kills the answer on its way), then closes. */
+ * sends until it is silent for 2 s, at most for 10 s or 32 MiB (so that no RST kills the answer on
+ * its way), then closes. */
 void stream_close(struct stream *stream);
 
 /* At once and with a reset, so that the peer cannot take what it got for the whole. Also ends the

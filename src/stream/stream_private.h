@@ -30,6 +30,7 @@ struct stream {
     int64_t sent_total;  /* bytes of the finished ones */
     int64_t taken_bytes; /* that the peer had taken at the last look of the send deadline */
     struct address peer;
+    int64_t linger_end_ms;
     int linger_bytes;
     uint8_t state;
     bool is_gone;       /* the socket is closed */

@@ -278,10 +278,11 @@ TEST_LOOP(stream_close_gives_up_on_a_flood)
 {
     struct side client, server;
     REQUIRE(pair(loop, &client, &server), "pair");
-    char *data = memory_new(BIG);
-    send_text(&client, text_from(data, BIG), 0);
+    size_t len = 64 * 1024 * 1024;
+    char *data = memory_new(len);
+    send_text(&client, text_from(data, len), 0);
     stream_close(server.stream);
-    TURN_UNTIL(loop, server.closes == 1 && client.sends == 1, 1500);
+    TURN_UNTIL(loop, server.closes == 1 && client.sends == 1, 8000);
     CHECK(client.send_err == ERR_CLOSED, "reset: %s", err_text(client.send_err));
     stream_close(client.stream);
     TURN_UNTIL(loop, client.closes == 1, 1000);

@@ -7,6 +7,8 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
+import urllib.error
 import urllib.request
 
 import pytest
@@ -54,19 +56,30 @@ class Browser:
     def open(self, url):
         self.call("POST", self.session + "/url", {"url": url})
 
-    def find(self, selector):
-        found = self.call("POST", self.session + "/element",
-                          {"using": "css selector", "value": selector})
-        return self.session + "/element/" + next(iter(found.values()))
+    def element(self, method, selector, what, body=None, seconds=20):
+        """Asks something of the first such element; while a page gives way to the next one there
+        may be none, or one that is no more."""
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                found = self.call("POST", self.session + "/element",
+                                  {"using": "css selector", "value": selector})
+                name = next(iter(found.values()))
+                return self.call(method, f"{self.session}/element/{name}/{what}", body)
+            except urllib.error.HTTPError as error:
+                said = error.read().decode(errors="replace")
+                if time.monotonic() > end:
+                    raise AssertionError(f"{selector}: {said[:500]}") from None
+            time.sleep(0.05)
 
     def text(self, selector):
-        return self.call("GET", self.find(selector) + "/text")
+        return self.element("GET", selector, "text")
 
     def type(self, selector, text):
-        self.call("POST", self.find(selector) + "/value", {"text": text})
+        self.element("POST", selector, "value", {"text": text})
 
     def click(self, selector):
-        self.call("POST", self.find(selector) + "/click", {})
+        self.element("POST", selector, "click", {})
 
     def script(self, text):
         return self.call("POST", self.session + "/execute/sync", {"script": text, "args": []})

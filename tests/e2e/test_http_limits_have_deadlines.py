@@ -53,6 +53,19 @@ def test_body_at_the_limit_is_taken(site):
     assert site.request("POST", "/", body=b"x" * 1048576).json()["length"] == 1048576
 
 
+def test_a_client_that_only_sends_hears_why_it_is_refused(site):
+    assert site.request("POST", "/", body=b"x" * (20 << 20)).status == 413
+
+
+def test_who_never_stops_sending_is_cut_off(site):
+    started, sent = time.monotonic(), 0
+    with site.raw() as connection, pytest.raises(OSError):
+        connection.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000000\r\n\r\n")
+        while time.monotonic() < started + 30:
+            sent += connection.socket.send(b"x" * 65536)
+    assert 32 << 20 <= sent < 64 << 20
+
+
 def test_chunks_may_not_sum_over_the_limit(site):
     head = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     answers = site.talk(head + ("10000\r\n" + "x" * 65536 + "\r\n") * 20 + "0\r\n\r\n")
