@@ -23,7 +23,7 @@ import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-PROGRAM = os.environ.get("TRILITH", str(HERE.parent / "build/trilith"))
+PROGRAM = os.path.abspath(os.environ.get("TRILITH", str(HERE.parent / "build/trilith")))
 PATHS = ("/", "/admin/login/")
 PYTHON = "/usr/bin/python3"
 

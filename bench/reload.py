@@ -2,10 +2,12 @@
 """Reload, worker recycling, the switch of php-fpm and of a command's instances under load: no request
 may fail, none may wait for the new code to start.
 
-    bench/reload.py [--requests 100000] [--every 3] [--no-php] [--no-command]
+    bench/reload.py [--requests 100000] [--every 3] [--pause 4] [--no-php] [--no-command]
 
 The application takes half a second to import and its workers are replaced every 2000 requests; the
-site is reloaded every few seconds. GET and POST, on connections that are kept and on fresh ones.
+site is reloaded every few seconds. GET and POST, on connections that are kept and on fresh ones, each
+kind with a pause (in ms) after an answer, so that the machine is busy and not overrun: with --pause 0
+who waits longest is told by the scheduler (24 clients, a dozen servers and what starts, on two cores).
 Exit status 1 when a request failed or one took 100 ms longer than the median of its kind."""
 import argparse
 import os
@@ -46,7 +48,7 @@ process.on('SIGTERM', () => server.close(() => process.exit(0)));
 PHP = "<?php header('Content-Type: text/plain'); echo strlen(file_get_contents('php://input')), ' bytes';\n"
 
 
-def kinds(has_php, has_command):
+def kinds(has_php, has_command, pause_ms):
     found = []
     places = [("wsgi", "/")] + ([("php", "/php/index.php")] if has_php else []) + \
         ([("command", "/node/")] if has_command else [])
@@ -55,7 +57,7 @@ def kinds(has_php, has_command):
             for fresh in (False, True):
                 found.append({
                     "name": f"{where} {method} {'fresh' if fresh else 'kept'}", "path": path,
-                    "method": method, "body": body, "fresh": fresh, "connections": 2,
+                    "method": method, "body": body, "fresh": fresh, "connections": 2, "pause": pause_ms / 1000,
                     "expect": b"%d bytes" % len(body)})
     return found
 
@@ -72,7 +74,7 @@ def start_site(folder, has_php, has_command):
         parts.append(f"  shop: {{ php: {folder}/php, workers: 4, mount: /php }}")
     if has_command:
         servers.write(f"{folder}/node.js", NODE)
-        parts.append(f"  node: {{ command: [node, node.js], root: {folder}, workers: 2 }}")
+        parts.append(f"  node: {{ command: [node, node.js], root: {folder}, workers: 2, ready: / }}")
     parts += ["routes:"] + (["  - { path: /php, app: shop }"] if has_php else []) + \
         (["  - { path: /node, app: node }"] if has_command else []) + \
         ["  - { path: /, app: slow }"]
@@ -115,6 +117,7 @@ def main():
     parser.add_argument("--requests", type=int, default=100000)
     parser.add_argument("--every", type=float, default=3, help="seconds between two reloads")
     parser.add_argument("--limit", type=float, default=600, help="seconds at most")
+    parser.add_argument("--pause", type=float, default=4, help="milliseconds after each answer")
     parser.add_argument("--no-php", action="store_true")
     parser.add_argument("--no-command", action="store_true")
     options = parser.parse_args()
@@ -127,7 +130,7 @@ def main():
         server = start_site(folder, has_php, has_command)
         if has_php:
             measure.ask(server.port, "/php/index.php")
-        load = clients.Load(server.port, kinds(has_php, has_command)).start()
+        load = clients.Load(server.port, kinds(has_php, has_command, options.pause)).start()
         start = time.monotonic()
         requests_wanted = options.requests
         while time.monotonic() - start < options.limit:

@@ -368,9 +368,9 @@ def test_pieces_come_as_they_are_sent(site):
     with site.raw() as client:
         client.send("GET /pieces HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         start = time.monotonic()
-        client.receive_until(lambda data: b"0 " in data)
+        client.receive_until(lambda data: b"\n0 " in data)
         first = time.monotonic() - start
-        client.receive_until(lambda data: b"4 " in data)
+        client.receive_until(lambda data: b"\n4 " in data)
         assert time.monotonic() - start - first > 0.3, "the pieces came together"
         assert harness.parse_responses(client.receive_all())[0].body == b"0 1 2 3 4 "
 
