@@ -38,6 +38,7 @@ struct upstream {
     size_t waiting_count;
     int64_t patience_ms; /* how long requests wait when no target works */
     int64_t slow_ms;     /* a request that takes longer is logged; 0: never */
+    size_t idle_limit;   /* idle connections of all targets together */
     int64_t idle_ms;   /* shorter than most servers keep connections, so that it is us who close */
     int64_t tunnel_ms; /* a tunnel in which nothing moves for so long is closed */
     int64_t logged_ms;

@@ -12,8 +12,6 @@
 #include "metrics/metrics.h"
 
 #define SEND_MS 30000
-#define IDLE_BACKENDS 256 /* per target */
-
 /* Larger buffers are not kept by idle connections. */
 #define IDLE_BUFFER_BYTES 4096
 
@@ -65,7 +63,8 @@ static void become_idle(struct backend *backend)
 {
     struct target *target = backend->target;
     struct upstream *upstream = upstream_of(target);
-    if (upstream->is_freed || target->idle_count >= IDLE_BACKENDS) {
+    if (upstream->is_freed ||
+        target->idle_count >= upstream->idle_limit / target->pool->target_count) {
         close_backend(backend, true);
         return;
     }

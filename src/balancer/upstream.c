@@ -6,11 +6,13 @@
 #include "core/memory.h"
 
 #include <stdio.h>
+#include <sys/resource.h>
 
 enum {
     NAME_SIZE = 128,
     CONNECT_MS = 3000,
     IDLE_MS = 15000,
+    IDLE_LEAST = 256, /* connections */
     TUNNEL_MS = 3600000,
     PATIENCE_MS = 5000, /* a program that is started again is back by then */
     /* Instances of an application are on this machine: one that refuses is started again. */
@@ -34,6 +36,15 @@ static void on_room(struct pool *pool)
     balancer_queue_serve(list_entry(pool, struct upstream, pool));
 }
 
+/* Half of the descriptors. Idle connections end by age, the least used first, so this only bounds
+ * what a burst may leave: with a low bound a busy balancer connects anew for what it has just
+ * closed, which costs more than the request. */
+static size_t idle_limit(void)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? (size_t)limit.rlim_cur / 2 : IDLE_LEAST;
+}
+
 static struct upstream *make(struct loop *loop, const struct balancer_pool *pool, const char *name)
 {
     static const struct pool_events events = { .down = on_down, .room = on_room };
@@ -44,6 +55,7 @@ static struct upstream *make(struct loop *loop, const struct balancer_pool *pool
         .metrics = pool->metrics,
         .name = memory_copy_string(name),
         .patience_ms = pool->policy.queue_ms < PATIENCE_MS ? pool->policy.queue_ms : PATIENCE_MS,
+        .idle_limit = idle_limit(),
         .idle_ms = IDLE_MS,
         .tunnel_ms = TUNNEL_MS,
     };
