@@ -290,6 +290,7 @@ static int enter_and_run(int machine, char *const command[])
         machine_state(state, sizeof(state));
         setenv("TRILITH_STATE", state, 1); /* `trilith status` finds the machine's server */
         extend_path();
+        setenv("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt", 0); /* see trust.h */
         execvp(command[0], command);
         lab_complain("cannot run '%s': %s", command[0], strerror(errno));
         _exit(errno == ENOENT ? 127 : 126);

@@ -4,6 +4,7 @@
  * machine, with its exit status.
  */
 #include "lab/init.h"
+#include "lab/trust.h"
 
 #include "core/log.h"
 #include "core/sys.h"
@@ -72,6 +73,8 @@ static void enter(const struct machine_setup *setup, const struct machine *machi
     place_state(setup, machine);
     cover(machine, "hosts", "/etc/hosts");
     cover(machine, "resolv.conf", "/etc/resolv.conf");
+    if (machine->node->server == NULL)
+        lab_trust_place(machine);
 }
 
 static void redirect(const struct machine *machine)

@@ -4,6 +4,7 @@
  */
 #include "lab/machine.h"
 #include "lab/init.h"
+#include "lab/trust.h"
 
 #include "core/clock.h"
 #include "core/log.h"
@@ -66,8 +67,8 @@ enum err machine_make_network(int *network_out, struct why *why)
 
 /* ---- folders ---- */
 
-static enum err write_file(const struct machine *machine, const char *name, struct text data,
-                           struct why *why)
+enum err machine_write_file(const struct machine *machine, const char *name, struct text data,
+                            struct why *why)
 {
     char path[PATH_MAX];
     snprintf(path, sizeof(path), "%s/%s", machine->folder, name);
@@ -85,14 +86,14 @@ enum err machine_write_names(const struct machine_setup *setup, const struct mac
     char resolver[ADDRESS_TEXT_SIZE];
     struct buffer text AUTO(buffer_done) = buffer_of(1 << 20);
     lab_plan_hosts(setup->plan, machine->node, &text);
-    enum err err = write_file(machine, "hosts", buffer_text(&text), why);
+    enum err err = machine_write_file(machine, "hosts", buffer_text(&text), why);
     buffer_clear(&text);
     if (setup->plan->resolver.len > 0) {
         address_format_ip(&setup->plan->resolver, resolver);
         buffer_print(&text, "nameserver %s\n", resolver);
     }
     buffer_print(&text, "options timeout:1 attempts:2\n");
-    return err == OK ? write_file(machine, "resolv.conf", buffer_text(&text), why) : err;
+    return err == OK ? machine_write_file(machine, "resolv.conf", buffer_text(&text), why) : err;
 }
 
 /* All servers get the lab's own key, as `trilith init` gives it to real ones. */
@@ -127,6 +128,8 @@ enum err machine_prepare(const struct machine_setup *setup, struct machine *mach
         err = machine_write_names(setup, machine, why);
     if (err == OK && machine->node->server != NULL)
         err = write_key(setup, machine, state, why);
+    else if (err == OK)
+        err = lab_trust_write(setup, machine, why); /* the client comes last: there is a key */
     machine->cgroup[0] = '\0';
     if (err == OK && setup->cgroup[0] != '\0') {
         snprintf(machine->cgroup, sizeof(machine->cgroup), "%s/%s", setup->cgroup,

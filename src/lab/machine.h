@@ -59,6 +59,11 @@ MUST_CHECK enum err machine_make_network(int *network_out, struct why *why);
 MUST_CHECK enum err machine_netlink(const struct machine *machine, struct netlink *netlink,
                                     struct why *why);
 
+/* Writes a file in the machine's folder, 0644; one that is there keeps its inode, as it may be
+ * mounted somewhere. */
+MUST_CHECK enum err machine_write_file(const struct machine *machine, const char *name,
+                                       struct text data, struct why *why);
+
 /* Folders, files and the control group of a machine whose node and network are set. */
 MUST_CHECK enum err machine_prepare(const struct machine_setup *setup, struct machine *machine,
                                     struct why *why);

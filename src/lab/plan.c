@@ -139,7 +139,9 @@ static void find_doors(struct lab_plan *plan)
             continue;
         if (plan->entry.len == 0 && is_door(site, node->server)) {
             plan->entry = node->address;
-            address_set_port(&plan->entry, (uint16_t)site->listen.http);
+            plan->is_entry_tls = site_ends_tls(site, node->server);
+            address_set_port(&plan->entry, (uint16_t)(plan->is_entry_tls ? site->listen.https
+                                                                         : site->listen.http));
         }
         if (plan->resolver.len == 0 && site->dns.is_present &&
             site_is_on(site, &site->dns.on, node->server)) {

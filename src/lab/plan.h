@@ -37,6 +37,7 @@ struct lab_plan {
     size_t node_count;
     struct address resolver; /* the first server that answers DNS; len 0: none does */
     struct address entry;    /* where a browser would connect: address and port */
+    bool is_entry_tls;       /* by https:// */
 };
 
 /* Fills plan; its memory comes from arena, and site must stay. ERR_LIMIT, ERR_UNSUPPORTED (a site

@@ -11,6 +11,7 @@
 
 #include "core/clock.h"
 #include "core/memory.h"
+#include "core/openssl.h"
 #include "core/sys.h"
 
 #include <errno.h>
@@ -46,6 +47,7 @@ struct question {
     const struct lab_plan *plan;
     char id[2 * ID_BYTES + 1];
     char name[256];
+    SSL_CTX *tls; /* NULL: by http:// */
 };
 
 /* ---- in the client's place ---- */
@@ -79,12 +81,43 @@ static int status_of(struct text head)
     return is_http ? (int)status : 0;
 }
 
+/* The connection with TLS, or NULL and the reason. */
+static SSL *shake_hands(const struct question *question, int fd, struct result *result)
+{
+    SSL *ssl = SSL_new(question->tls);
+    if (ssl != NULL && SSL_set_tlsext_host_name(ssl, question->name) == 1 &&
+        SSL_set1_host(ssl, question->name) == 1 && SSL_set_fd(ssl, fd) == 1 &&
+        SSL_connect(ssl) == 1)
+        return ssl;
+    long trust = ssl != NULL ? SSL_get_verify_result(ssl) : X509_V_OK;
+    const char *reason = trust != X509_V_OK ? X509_verify_cert_error_string(trust)
+                                            : ERR_reason_error_string(ERR_peek_last_error());
+    snprintf(result->reason, sizeof(result->reason), "TLS: %.150s",
+             reason != NULL ? reason : "the connection ended");
+    SSL_free(ssl);
+    return NULL;
+}
+
+static bool say(SSL *ssl, int fd, struct text text)
+{
+    size_t sent;
+    if (ssl == NULL)
+        return sys_write_all(fd, text) == OK;
+    return SSL_write_ex(ssl, text.data, text.len, &sent) == 1;
+}
+
+static ssize_t hear(SSL *ssl, int fd, char *data, size_t size)
+{
+    return ssl != NULL ? SSL_read(ssl, data, (int)size) : sys_read(fd, data, size);
+}
+
 static void ask_page(const struct question *question, struct result *result)
 {
     struct timeval limit = { .tv_sec = ANSWER_S };
     char text[HEAD_LIMIT];
     size_t len = 0;
     ssize_t got = 0;
+    SSL *ssl = NULL;
     AUTO(fd_close)
     int fd = socket(address_family(&result->address), SOCK_STREAM | SOCK_CLOEXEC, 0);
     snprintf(text, sizeof(text),
@@ -93,17 +126,36 @@ static void ask_page(const struct question *question, struct result *result)
              question->name, question->id, question->id);
     bool is_sent = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) == 0 &&
                    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) == 0 &&
-                   connect(fd, &result->address.u.any, result->address.len) == 0 &&
-                   sys_write_all(fd, text_of(text)) == OK;
+                   connect(fd, &result->address.u.any, result->address.len) == 0;
+    if (is_sent && question->tls != NULL) {
+        ssl = shake_hands(question, fd, result);
+        if (ssl == NULL)
+            return;
+    }
+    is_sent = is_sent && say(ssl, fd, text_of(text));
     /* to the end, so that every server has sent all of it and writes its line */
-    while (is_sent && (got = sys_read(fd, text + len, sizeof(text) - len)) > 0)
+    while (is_sent && (got = hear(ssl, fd, text + len, sizeof(text) - len)) > 0)
         len = len == 0 ? (size_t)got : len;
     if (len > 0)
         result->status = status_of(text_from(text, len));
-    if (!is_sent || got < 0)
+    if (!is_sent || (got < 0 && len == 0))
         snprintf(result->reason, sizeof(result->reason), "%s", strerror(errno));
     else if (result->status == 0)
         snprintf(result->reason, sizeof(result->reason), "the answer is not HTTP");
+    SSL_free(ssl);
+}
+
+/* Trusts the site's own CA; certificates of others, which may be for elsewhere, are not checked. */
+static SSL_CTX *make_tls(const struct lab_plan *plan, const char *folder)
+{
+    char path[PATH_MAX];
+    SSL_CTX *tls = plan->is_entry_tls ? SSL_CTX_new(TLS_client_method()) : NULL;
+    snprintf(path, sizeof(path), "%s/client/ca.pem", folder);
+    if (tls != NULL && plan->site->tls.is_local) {
+        SSL_CTX_set_verify(tls, SSL_VERIFY_PEER, NULL);
+        (void)SSL_CTX_load_verify_locations(tls, path, NULL); /* then no certificate is good */
+    }
+    return tls;
 }
 
 _Noreturn static void ask_from_inside(int machine, const struct question *question, int output)
@@ -244,11 +296,15 @@ json_t *lab_prove(const struct lab_plan *plan, const char *run, const char *fold
     sys_random(random, sizeof(random));
     for (size_t i = 0; i < sizeof(random); i++)
         snprintf(question.id + 2 * i, 3, "%02x", random[i]);
-    if (!ask_site(&question, run, &result))
+    question.tls = make_tls(plan, folder);
+    bool is_asked = ask_site(&question, run, &result);
+    SSL_CTX_free(question.tls);
+    if (!is_asked)
         return NULL;
     address_format_ip(&result.address, address);
-    json_t *proof = json_pack("{s:s, s:s, s:i, s:I}", "url", question.name, "id", question.id,
-                              "status", result.status, "us", (json_int_t)result.total_us);
+    json_t *proof = json_pack("{s:s, s:s, s:s, s:i, s:I}", "url", question.name, "scheme",
+                              plan->is_entry_tls ? "https" : "http", "id", question.id, "status",
+                              result.status, "us", (json_int_t)result.total_us);
     if (resolver != NULL && result.lookup_us > 0)
         json_object_set_new(proof, "resolver", json_string(resolver));
     if (result.address.len > 0)
@@ -266,7 +322,8 @@ void lab_print_proof(const json_t *proof)
     const char *error = json_string_value(json_object_get(proof, "error"));
     json_t *hop;
     size_t index;
-    printf("asked:  http://%s/", json_string_value(json_object_get(proof, "url")));
+    printf("asked:  %s://%s/", json_string_value(json_object_get(proof, "scheme")),
+           json_string_value(json_object_get(proof, "url")));
     if (resolver != NULL && address != NULL)
         printf(" -> DNS on %s: %s", resolver, address);
     json_array_foreach(json_object_get(proof, "path"), index, hop)

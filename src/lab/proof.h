@@ -8,9 +8,9 @@
 #include <jansson.h>
 
 /* Asks for the site's page from the client of the lab whose control socket is in `run`; `folder` is
- * the lab's. Takes up to some seconds. An object of its own: {"url", "id", "status" (0: no answer),
- * "us", "resolver", "address", "error", "path": [{"server", "by", "us"}]}; NULL: the site has no
- * page, or the lab is gone. */
+ * the lab's. Takes up to some seconds. An object of its own: {"url", "scheme", "id", "status" (0:
+ * no answer), "us", "resolver", "address", "error", "path": [{"server", "by", "us"}]}; NULL: the
+ * site has no page, or the lab is gone. */
 json_t *lab_prove(const struct lab_plan *plan, const char *run, const char *folder);
 
 /* For people. */

@@ -354,10 +354,14 @@ static void tell_inside(const struct start *start)
     struct text name = start->site->name;
     char entry[ADDRESS_TEXT_SIZE];
     bool is_usual = plan->resolver.len > 0 && address_port(&plan->resolver) == 53 &&
-                    address_port(&plan->entry) == 80;
+                    address_port(&plan->entry) == (plan->is_entry_tls ? 443 : 80);
+    const char *scheme = plan->is_entry_tls ? "https" : "http";
     address_format(&plan->entry, entry);
     if (is_usual || plan->entry.len == 0)
-        printf("inside: trilith lab exec client -- curl http://%.*s/\n", FMT(name));
+        printf("inside: trilith lab exec client -- curl %s://%.*s/\n", scheme, FMT(name));
+    else if (plan->is_entry_tls)
+        printf("inside: trilith lab exec client -- curl --connect-to ::%s https://%.*s/\n", entry,
+               FMT(name));
     else
         printf("inside: trilith lab exec client -- curl -H 'Host: %.*s' http://%s/\n", FMT(name),
                entry);
@@ -371,7 +375,7 @@ static void tell_end(const struct start *start, const char *answer)
     int port = (int)json_integer_value(json_object_get(root, "page_port"));
     json_decref(root);
     if (start->plan.entry.len > 0 && port > 0)
-        printf("page:   http://127.0.0.1:%d/\n", port);
+        printf("page:   %s://127.0.0.1:%d/\n", start->plan.is_entry_tls ? "https" : "http", port);
     tell_inside(start);
     printf("logs:   %s\n", start->place.folder);
 }
