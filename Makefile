@@ -11,7 +11,7 @@ MESON   := /usr/bin/meson
 LTO     := $(if $(findstring clang,$(CC)),false,true)
 
 # one part of `make bench` each
-BENCHES := $(addprefix bench-,static wsgi flask asgi php guestbook balancer tcp)
+BENCHES := $(addprefix bench-,static wsgi flask asgi php guestbook balancer tcp tls)
 
 .DEFAULT_GOAL := all
 .PHONY: all run test check check-quick fuzz bench $(BENCHES) bench-sql bench-memory bench-reload bench-tunnels soak install clean help

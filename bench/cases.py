@@ -8,6 +8,7 @@ import time
 import measure
 import relays
 import servers
+import tls
 from servers import TOP, Unavailable, write
 
 HELLO = '''
@@ -184,6 +185,11 @@ def relay(name, mode, title, peers, **options):
                 [Target(peer, 0.65, True) for peer in peers])
 
 
+def https(name, how, title, path="/1k.txt", percent=1.0, peers=("nginx", "haproxy", "h2o"), note=""):
+    return Case(name, "tls", title, tls.case_servers(how, path),
+                [Target(peer, percent, True) for peer in peers], note=note)
+
+
 CASES = [
     static("1k", False, 0.60),
     static("16k", False, 0.70),
@@ -213,6 +219,11 @@ CASES = [
           ["haproxy http", "nginx http"], backends=relays.MANY),
     relay("tcp", "tcp", "Layer 4, 64 connections", ["haproxy tcp"]),
     relay("tcp-10k", "tcp", f"Layer 4, {relays.CROWD:,} connections", ["haproxy tcp"], connections=relays.CROWD),
+    https("tls-1k", "keep", "HTTPS: file of 1 KiB, connections kept, TLS 1.3"),
+    https("tls-16k", "keep", "HTTPS: file of 16 KiB, connections kept, TLS 1.3", "/16k.txt"),
+    https("tls-new", "new", "HTTPS: full handshake (ECDSA P-256) and a request",
+          note="A connection, a handshake, a request, the end of the connection."),
+    https("tls-resume", "resume", "HTTPS: resumed handshake and a request"),
     Case("guestbook", "guestbook", "Guestbook page: a query and a template of 20 entries",
          [guestbook_servers], [Target("nginx + gunicorn sync", 1.5)], same_page,
          note="CPU is that of web server and application; the database's is in its own column. "

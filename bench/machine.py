@@ -6,6 +6,7 @@ import re
 import subprocess
 
 import servers
+import tls
 from servers import TOP
 
 
@@ -55,6 +56,8 @@ def describe():
         "versions": {
             "Trilith": first_line(servers.TRILITH, "version", pattern=r"trilith (\S+)"),
             "nginx": first_line(servers.NGINX, "-v", pattern=r"nginx/(\S+)"),
+            "h2o": first_line(tls.H2O, "--version", pattern=r"version (\S+)"),
+            "haproxy": package("haproxy"),
             "gunicorn": package("gunicorn"), "uwsgi": package("uwsgi-core"),
             "uvicorn": package("python3-uvicorn"), "uvloop": package("python3-uvloop"),
             "httptools": package("python3-httptools"), "php-fpm": package("php8.2-fpm"),

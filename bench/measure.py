@@ -6,6 +6,8 @@ import atexit
 import http.client
 import os
 import re
+import socket
+import ssl
 import subprocess
 import time
 
@@ -145,9 +147,21 @@ class Tree:
                 time.sleep(0.05)
 
 
-def ask(port, path, timeout=10):
+class Named(http.client.HTTPSConnection):
+    """To 127.0.0.1, asking for the site's certificate."""
+
+    def connect(self):
+        plain = socket.create_connection((self.host, self.port), self.timeout)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        self.sock = context.wrap_socket(plain, server_hostname="www.foobar.com")
+
+
+def ask(port, path, timeout=10, scheme="http"):
     """(status, body) of one request on a fresh connection."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    kind = Named if scheme == "https" else http.client.HTTPConnection
+    connection = kind("127.0.0.1", port, timeout=timeout)
     try:
         connection.request("GET", path, headers={"Host": "www.foobar.com", "Connection": "close"})
         answer = connection.getresponse()
@@ -156,17 +170,17 @@ def ask(port, path, timeout=10):
         connection.close()
 
 
-def wrk_command(port, path, seconds, connections, close):
+def wrk_command(port, path, seconds, connections, close, scheme):
     command = ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s",
                "--latency", "-H", "Host: www.foobar.com"]
     if close:
         command += ["-H", "Connection: close"]
-    return command + [f"http://127.0.0.1:{port}{path}"]
+    return command + [f"{scheme}://127.0.0.1:{port}{path}"]
 
 
-def load(tree, port, path, seconds, connections=64, close=False, beside=None):
+def load(tree, port, path, seconds, connections=64, close=False, beside=None, scheme="http"):
     """One measured run of wrk. `beside`: another tree whose CPU time is told apart."""
-    command = wrk_command(port, path, seconds, connections, close)
+    command = wrk_command(port, path, seconds, connections, close, scheme)
     before, before_beside = tree.cpu_us(), beside.cpu_us() if beside else 0
     start = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, check=True)

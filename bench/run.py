@@ -41,7 +41,7 @@ def same_answers(case, running):
         if isinstance(server, servers.Loop):
             continue
         try:
-            status, body = measure.ask(server.port, server.path)
+            status, body = measure.ask(server.port, server.path, scheme=server.scheme)
         except OSError as error:
             wrong.append(f"{server.name}: {error}")
             continue

@@ -36,6 +36,7 @@ def write(path, text):
 class Server:
     """One server under test, pinned to one core."""
     close = False  # clients close after each request
+    scheme = "http"
 
     def __init__(self, name, folder, path="/", about=""):
         self.name, self.folder, self.path, self.about = name, folder, path, about
@@ -52,7 +53,7 @@ class Server:
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
             try:
-                status, body = measure.ask(self.port, self.path)
+                status, body = measure.ask(self.port, self.path, scheme=self.scheme)
                 if status == 200:
                     return status, body
             except (OSError, measure.http.client.HTTPException):
