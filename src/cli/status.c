@@ -181,6 +181,46 @@ static double rate_of(const json_t *before, const json_t *after, const char *nam
     return us > 0 && grown > 0 ? (double)grown * 1e6 / (double)us : 0;
 }
 
+/* "3 failed: 2 name, 1 late", with what there was of each kind. */
+static void write_tls_failures(struct buffer *out, const json_t *metrics)
+{
+    static const struct {
+        const char *name, *word;
+    } kinds[] = {
+        { "tls_failed_version", "old version" }, { "tls_failed_suite", "no common suite" },
+        { "tls_failed_name", "unknown name" },   { "tls_failed_protocol", "no common protocol" },
+        { "tls_failed_plain", "not TLS" },       { "tls_failed_alert", "refused by the client" },
+        { "tls_failed_gone", "client left" },    { "tls_failed_late", "too slow" },
+        { "tls_failed_other", "broken" },
+    };
+    int64_t failed = 0;
+    const char *before = ": ";
+    for (size_t i = 0; i < COUNT(kinds); i++)
+        failed += number_of(metrics, kinds[i].name);
+    buffer_print(out, ", %" PRId64 " failed", failed);
+    for (size_t i = 0; i < COUNT(kinds); i++) {
+        int64_t count = number_of(metrics, kinds[i].name);
+        if (count == 0)
+            continue;
+        buffer_print(out, "%s%" PRId64 " %s", before, count, kinds[i].word);
+        before = ", ";
+    }
+    buffer_print(out, "\n");
+}
+
+static void write_tls(struct buffer *out, const json_t *before, const json_t *after, int64_t us)
+{
+    int64_t handshakes = number_of(after, "tls_handshakes");
+    if (handshakes == 0)
+        return;
+    buffer_print(out,
+                 "  TLS          %.0f/s now, %" PRId64 " handshakes, %" PRId64 " resumed, %" PRId64
+                 " of version 1.2",
+                 rate_of(before, after, "tls_handshakes", us), handshakes,
+                 number_of(after, "tls_resumed"), number_of(after, "tls_1_2"));
+    write_tls_failures(out, after);
+}
+
 /* Totals since the start, and rates between two samples that were `us` apart. */
 static void write_rates(struct buffer *out, const json_t *first, const json_t *second, int64_t us)
 {
@@ -192,6 +232,7 @@ static void write_rates(struct buffer *out, const json_t *first, const json_t *s
         number_of(after, "responses_4xx"), number_of(after, "responses_5xx"));
     buffer_print(out, "  connections  %" PRId64 " open, %" PRId64 " accepted\n",
                  number_of(after, "connections_open"), number_of(after, "connections_accepted"));
+    write_tls(out, before, after, us);
     int64_t app_requests = number_of(after, "app_requests");
     if (app_requests > 0)
         buffer_print(out,

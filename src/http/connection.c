@@ -12,6 +12,7 @@
 #include "core/memory.h"
 #include "http/forwarded.h"
 #include "stream/proxy.h"
+#include "stream/tls.h"
 
 #include <netinet/tcp.h>
 
@@ -63,6 +64,7 @@ static void on_closed(struct stream *stream)
     chunk_pool_done(&own);
     buffer_done(&conn->input);
     memory_free(conn->source);
+    tls_context_unref(conn->tls);
     loop_task_cancel(&conn->task);
     list_remove(&conn->link);
     if (conn->released != NULL)
@@ -176,9 +178,14 @@ static void begin(struct connection *conn, const struct http1_limits *limits)
     start(conn, exchange);
 }
 
-/* An answer to what never became a head. */
+/* An answer to what never became a head. Who has not come to TLS yet could not read one. */
 static void refuse_head(struct connection *conn, int status, const char *reason)
 {
+    if (conn->tls != NULL) {
+        conn->is_proxy_due = false;
+        conn->close_after = true;
+        return;
+    }
     struct http_exchange *exchange = push(conn);
     exchange->request.minor_version = 1;
     exchange->received_bytes = (int64_t)conn->in.len;
@@ -199,6 +206,18 @@ static void take_source(struct connection *conn, const struct proxy_header *head
     *conn->source = header->source;
 }
 
+/* What came behind the header is TLS already. */
+static void begin_tls(struct connection *conn)
+{
+    if (conn->tls == NULL)
+        return;
+    stream_secure_after(conn->stream, conn->tls, conn->server->config->limits.head_ms, conn->in);
+    tls_context_unref(conn->tls);
+    conn->tls = NULL;
+    conn->in = text_from("", 0);
+    conn->is_borrowed = false;
+}
+
 static bool read_proxy_header(struct connection *conn)
 {
     struct proxy_header header;
@@ -210,6 +229,7 @@ static bool read_proxy_header(struct connection *conn)
         conn->head_started_us = 0;
         take_source(conn, &header);
         conn->in = text_skip(conn->in, header.len);
+        begin_tls(conn);
         return true;
     case PROXY_BAD:
         conn->is_proxy_due = false;
@@ -480,10 +500,11 @@ void connection_new(struct http_server *server, struct tls_context *tls, int fd,
     const struct http_trust *trust = &server->config->trust;
     conn->stream = stream_new(server->loop, fd, peer, &stream_events, conn);
     conn->is_secure = tls != NULL;
-    if (conn->is_secure)
+    conn->is_proxy_due = networks_contain(trust->proxies, trust->proxy_count, peer);
+    if (conn->is_secure && conn->is_proxy_due)
+        conn->tls = tls_context_ref(tls);
+    else if (conn->is_secure)
         stream_secure(conn->stream, tls, server->config->limits.head_ms);
-    else
-        conn->is_proxy_due = networks_contain(trust->proxies, trust->proxy_count, peer);
     list_init(&conn->link);
     list_append(&server->connections, &conn->link);
     server->count++;

@@ -208,9 +208,10 @@ struct connection {
     struct {
         socklen_t len;
         struct sockaddr_in6 name;
-    } local;                /* our side; a union of all kinds would be four times as large */
-    struct address *source; /* who a PROXY header says it is; NULL: the stream's peer */
-    uint8_t pumps;          /* in this run */
+    } local;                 /* our side; a union of all kinds would be four times as large */
+    struct address *source;  /* who a PROXY header says it is; NULL: the stream's peer */
+    struct tls_context *tls; /* TLS begins behind the PROXY header that is due; else NULL */
+    uint8_t pumps;           /* in this run */
     bool is_running;
     bool is_secure;
     bool is_proxy_due; /* a PROXY header comes first */

@@ -34,6 +34,18 @@
     X(tcp_connections, COUNTER, "Connections taken by layer 4 (tcp:)")                             \
     X(tcp_open, GAUGE, "Connections of layer 4 open now")                                          \
     X(tcp_failed, COUNTER, "Connections of layer 4 that no backend took")                          \
+    X(tls_handshakes, COUNTER, "TLS handshakes with clients that were done")                       \
+    X(tls_resumed, COUNTER, "TLS handshakes that went on with an earlier session")                 \
+    X(tls_1_2, COUNTER, "TLS handshakes of version 1.2; the others are of 1.3")                    \
+    X(tls_failed_version, COUNTER, "TLS handshakes refused: the client knows old versions only")   \
+    X(tls_failed_suite, COUNTER, "TLS handshakes refused: no suite, group or signature in common") \
+    X(tls_failed_name, COUNTER, "TLS handshakes refused: no certificate covers the name")          \
+    X(tls_failed_protocol, COUNTER, "TLS handshakes refused: no protocol (ALPN) in common")        \
+    X(tls_failed_plain, COUNTER, "Connections to the TLS port that speak something else")          \
+    X(tls_failed_alert, COUNTER, "TLS handshakes that the client refused with an alert")           \
+    X(tls_failed_gone, COUNTER, "TLS handshakes that the client left")                             \
+    X(tls_failed_late, COUNTER, "TLS handshakes that took too long")                               \
+    X(tls_failed_other, COUNTER, "TLS handshakes that broke the protocol in another way")          \
     X(rate_limited, COUNTER, "Requests over the rate of their route (429)")                        \
     X(dns_queries, COUNTER, "DNS queries answered")                                                \
     X(dns_refused, COUNTER, "DNS queries refused or malformed")                                    \

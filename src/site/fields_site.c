@@ -200,8 +200,9 @@ static const struct field listen_rows[] = {
       .offset = AT(struct site_listen, proxy_protocol, int64_t),
       .preset = "off",
       .choices = "off accept",
-      .help = "Whether connections to `http` begin with a PROXY header; who is `trusted` may send "
-              "one, from others it is an error." },
+      .help =
+          "Whether connections to `http` and `https` begin with a PROXY header (before TLS); who "
+          "is `trusted` must send one, from others it is an error." },
     { .name = "inside",
       .kind = FIELD_PORT,
       .offset = AT(struct site_listen, inside, int64_t),

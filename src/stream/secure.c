@@ -28,12 +28,24 @@ struct secure {
     int file;
     int64_t file_offset, file_left;
     int64_t shake_due_ms;
+    struct stash *first;  /* what came behind a PROXY header, not decrypted yet */
     enum err end_err;     /* of has_end */
     bool is_sending;      /* the loop has `sending` */
     bool has_end;         /* nothing more will be received: to be told to who asks */
     bool has_send_failed; /* sent() is due with an error */
     bool shuts_down;      /* when all is sent */
+    bool has_input;       /* any byte; who only looks whether the port is open has failed nothing */
+    bool is_counted;      /* how the handshake ended */
 };
+
+static struct stash *stash_new(struct text data)
+{
+    struct stash *stash = memory_new(sizeof(*stash) + data.len);
+    stash->err = OK;
+    stash->len = data.len;
+    memcpy(stash->data, data.data, data.len);
+    return stash;
+}
 
 void stream_secure(struct stream *stream, struct tls_context *context, int64_t timeout_ms)
 {
@@ -46,6 +58,14 @@ void stream_secure(struct stream *stream, struct tls_context *context, int64_t t
     stream_plan(stream);
 }
 
+void stream_secure_after(struct stream *stream, struct tls_context *context, int64_t timeout_ms,
+                         struct text first)
+{
+    stream_secure(stream, context, timeout_ms);
+    if (first.len > 0)
+        stream->secure->first = stash_new(first);
+}
+
 bool stream_is_secure(const struct stream *stream)
 {
     return stream->secure != NULL;
@@ -56,6 +76,7 @@ void secure_free(struct secure *secure)
     if (secure == NULL)
         return;
     tls_free(secure->tls);
+    memory_free(secure->first);
     buffer_done(&secure->sending);
     memory_free(secure);
 }
@@ -238,6 +259,14 @@ static void end_input(struct stream *stream, enum err err)
     stream->secure->shake_due_ms = 0;
 }
 
+/* Once in a connection. */
+static void count_handshake(struct secure *secure, enum tls_outcome outcome)
+{
+    if (!secure->is_counted && secure->has_input)
+        tls_count(secure->tls, outcome);
+    secure->is_counted = true;
+}
+
 /* What came is decrypted and told; returns how it ended. */
 static enum tls_state decrypt(struct stream *stream, struct text data)
 {
@@ -260,11 +289,14 @@ void secure_received(struct stream *stream, struct text data, enum err err)
     struct secure *secure = stream->secure;
     enum tls_state state = TLS_MORE;
     if (err == OK && data.len > 0) {
+        secure->has_input = true;
         state = decrypt(stream, data);
     } else {
         stream->has_ended = true; /* nobody is there to linger for */
         end_input(stream, err);
     }
+    if (!secure->is_counted && (tls_outcome(secure->tls) != TLS_GONE || secure->has_end))
+        count_handshake(secure, tls_outcome(secure->tls));
     if (stream->state != OPEN)
         return;
     if (state == TLS_ENDED || state == TLS_FAILED)
@@ -283,11 +315,24 @@ void secure_received(struct stream *stream, struct text data, enum err err)
 
 bool secure_has_news(const struct stream *stream)
 {
-    return stream->secure->has_end || stream->secure->has_send_failed;
+    const struct secure *secure = stream->secure;
+    return secure->has_end || secure->has_send_failed || secure->first != NULL;
+}
+
+static void decrypt_first(struct stream *stream)
+{
+    struct stash *first = stream->secure->first;
+    stream->secure->first = NULL;
+    secure_received(stream, text_from(first->data, first->len), OK);
+    memory_free(first);
 }
 
 void secure_tell(struct stream *stream)
 {
+    if (stream->secure->first != NULL)
+        decrypt_first(stream);
+    if (stream->state != OPEN)
+        return;
     if (stream->secure->has_send_failed) {
         stream->secure->has_send_failed = false;
         tell_sent(stream, ERR_CLOSED);
@@ -306,6 +351,7 @@ void secure_check_deadline(struct stream *stream, int64_t now_ms)
     int64_t due_ms = stream->secure->shake_due_ms;
     if (due_ms == 0 || now_ms < due_ms)
         return;
+    count_handshake(stream->secure, TLS_LATE);
     end_input(stream, OK);
     tell_end(stream);
 }

@@ -40,6 +40,10 @@ MUST_CHECK enum err stream_connect(struct loop *loop, const struct address *addr
  * handshake must be done in timeout_ms (<= 0: any time); one that fails or is late is the end of
  * the input. Takes a reference of the context. */
 void stream_secure(struct stream *stream, struct tls_context *context, int64_t timeout_ms);
+/* The same after something was received in the clear, such as a PROXY header, from inside
+ * received(): `first` is what came behind it; copied. */
+void stream_secure_after(struct stream *stream, struct tls_context *context, int64_t timeout_ms,
+                         struct text first);
 bool stream_is_secure(const struct stream *stream);
 
 void *stream_owner(const struct stream *stream);

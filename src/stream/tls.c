@@ -5,6 +5,7 @@
 #include "stream/tls.h"
 
 #include "core/memory.h"
+#include "metrics/metrics.h"
 #include "stream/tls_private.h"
 
 /* Never reached: what is written at a time is bounded by who calls tls_write. */
@@ -15,6 +16,7 @@ struct tls {
     struct tls_context *context;
     struct text input;
     struct buffer output;
+    enum tls_outcome failure; /* of has_failed */
     bool has_failed;
     bool has_finished;
 };
@@ -71,6 +73,7 @@ struct tls *tls_new(struct tls_context *context)
     BIO *bio = tls->ssl != NULL ? BIO_new(context->method) : NULL;
     if (bio == NULL) {
         tls->has_failed = true; /* no memory: the connection ends at its first byte */
+        tls->failure = TLS_BROKEN;
         return tls;
     }
     BIO_set_data(bio, tls);
@@ -106,6 +109,7 @@ static enum tls_state state_of(struct tls *tls, int result)
     if (error == SSL_ERROR_ZERO_RETURN)
         return TLS_ENDED;
     tls->has_failed = true;
+    tls->failure = tls_outcome_of(ERR_peek_error());
     tls->input = T("");
     return TLS_FAILED;
 }
@@ -125,6 +129,25 @@ enum tls_state tls_read(struct tls *tls, char *data, size_t size, size_t *got_ou
 bool tls_is_open(const struct tls *tls)
 {
     return !tls->has_failed && SSL_is_init_finished(tls->ssl) == 1;
+}
+
+enum tls_outcome tls_outcome(const struct tls *tls)
+{
+    if (tls->has_failed)
+        return tls->failure;
+    return tls_is_open(tls) ? TLS_DONE : TLS_GONE;
+}
+
+void tls_count(const struct tls *tls, enum tls_outcome outcome)
+{
+    struct metrics *metrics = tls->context->metrics;
+    if (metrics == NULL)
+        return;
+    tls_outcome_count(metrics, outcome);
+    if (outcome == TLS_DONE && SSL_session_reused(tls->ssl) == 1)
+        metrics_add(&metrics->tls_resumed, 1);
+    if (outcome == TLS_DONE && SSL_version(tls->ssl) == TLS1_2_VERSION)
+        metrics_add(&metrics->tls_1_2, 1);
 }
 
 bool tls_write(struct tls *tls, struct text plain)

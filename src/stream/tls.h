@@ -5,14 +5,15 @@
  * TLS 1.2 and 1.3 for servers (RFC 5246, RFC 8446), with OpenSSL. Pure: bytes of the peer in, bytes
  * for the peer out; no socket, no loop. secure.c puts it into streams.
  *
- * A context holds certificates, their keys and what is common to connections; it never changes, and
- * lives until the last connection made with it is gone.
+ * A context holds certificates, their keys and what is common to connections; but for the staples
+ * (tls_staple.h) it never changes, and it lives until the last connection made with it is gone.
  */
 
 #include "core/buffer.h"
 #include "core/error.h"
 #include "core/text.h"
 
+struct metrics;
 struct tls_context;
 struct tls; /* one connection */
 
@@ -30,10 +31,17 @@ struct tls_pair {
 };
 
 struct tls_settings {
-    const struct tls_pair *pairs; /* at least one; the first is for clients without SNI */
+    /* At least one; the first is for clients without SNI. Of pairs with the same names and keys of
+     * different kinds (RSA, ECDSA) a client gets the one that it can use. */
+    const struct tls_pair *pairs;
     size_t count;
-    const char *protocol;             /* ALPN, such as "http/1.1" */
-    uint8_t secret[TLS_SECRET_BYTES]; /* of tickets; the same in all processes that share them */
+    const char *protocol; /* ALPN, such as "http/1.1" */
+    /* Tickets are encrypted with what follows from these. Who knows own_secret can read recorded
+     * connections of TLS 1.2, so it must never be stored; secret opens none (docs/decisions/074)
+     * and may be that of all servers of a site. */
+    uint8_t secret[TLS_SECRET_BYTES];
+    uint8_t own_secret[TLS_SECRET_BYTES];
+    struct metrics *metrics; /* where handshakes are counted; NULL: nowhere */
 };
 
 /* ERR_SYNTAX, ERR_MISSING: what is wrong with which pair. The bytes may go afterwards. */
@@ -67,6 +75,24 @@ void tls_put(struct tls *tls, struct text cipher);
 /* Goes on with the handshake, then decrypts into data. */
 enum tls_state tls_read(struct tls *tls, char *data, size_t size, size_t *got_out);
 bool tls_is_open(const struct tls *tls); /* the handshake is done */
+
+/* How a handshake ended, for the counters. */
+enum tls_outcome {
+    TLS_DONE,
+    TLS_OLD_VERSION,
+    TLS_NO_SUITE,
+    TLS_NO_NAME,
+    TLS_NO_PROTOCOL,
+    TLS_PLAIN,        /* what came is no TLS */
+    TLS_CLIENT_ALERT, /* the client refused */
+    TLS_BROKEN,       /* anything else of what is said */
+    TLS_GONE,         /* the client left */
+    TLS_LATE,
+};
+/* TLS_DONE to TLS_BROKEN; what is not done and has not failed counts as TLS_GONE. */
+enum tls_outcome tls_outcome(const struct tls *tls);
+/* Counts it where the context says. Once in the life of a connection. */
+void tls_count(const struct tls *tls, enum tls_outcome outcome);
 
 /* Encrypts all of it, at most 16 KiB per record, into the output. False: not possible any more. */
 MUST_CHECK bool tls_write(struct tls *tls, struct text plain);

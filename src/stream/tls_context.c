@@ -81,11 +81,13 @@ static SSL_CTX *make_settings(void)
                   SSL_CTX_set_tlsext_ticket_key_evp_cb(ssl, tls_ticket_key) == 1;
     SSL_CTX_set_timeout(ssl, SESSION_S);
     SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF); /* tickets hold all of it */
+    SSL_CTX_set_num_tickets(ssl, 1); /* a resumption brings the next; OpenSSL's second costs much */
     SSL_CTX_set_options(ssl,
                         SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_PRIORITIZE_CHACHA);
     SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_alpn_select_cb(ssl, choose_protocol, NULL);
     SSL_CTX_set_tlsext_servername_callback(ssl, choose_certificate);
+    SSL_CTX_set_tlsext_status_cb(ssl, tls_staple_give);
     if (is_set)
         return ssl;
     SSL_CTX_free(ssl);
@@ -151,6 +153,59 @@ static enum err use_pair(struct tls_certificate *certificate, STACK_OF(X509) * c
     return err;
 }
 
+static bool has_name(const GENERAL_NAMES *names, const GENERAL_NAME *name)
+{
+    for (int i = 0; i < sk_GENERAL_NAME_num(names); i++)
+        if (GENERAL_NAME_cmp(sk_GENERAL_NAME_value(names, i), (GENERAL_NAME *)name) == 0)
+            return true;
+    return false;
+}
+
+static bool has_names(const GENERAL_NAMES *names, const GENERAL_NAMES *wanted)
+{
+    bool has_all = names != NULL && wanted != NULL;
+    for (int i = 0; has_all && i < sk_GENERAL_NAME_num(wanted); i++)
+        has_all = has_name(names, sk_GENERAL_NAME_value(wanted, i));
+    return has_all;
+}
+
+static bool are_twins(X509 *leaf, X509 *other)
+{
+    GENERAL_NAMES *names = X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL);
+    GENERAL_NAMES *others = X509_get_ext_d2i(other, NID_subject_alt_name, NULL, NULL);
+    bool are_same = has_names(names, others) && has_names(others, names) &&
+                    EVP_PKEY_get_base_id(X509_get0_pubkey(leaf)) !=
+                        EVP_PKEY_get_base_id(X509_get0_pubkey(other));
+    GENERAL_NAMES_free(names);
+    GENERAL_NAMES_free(others);
+    ERR_clear_error();
+    return are_same;
+}
+
+/* Settings for one more certificate: those of an earlier one with the same names and a key of
+ * another kind, so that OpenSSL chooses by what the client can do, or new ones. */
+static SSL_CTX *find_settings(struct tls_context *context, X509 *leaf)
+{
+    for (size_t i = 0; i < context->count; i++) {
+        if (!are_twins(leaf, context->certificates[i].leaf))
+            continue;
+        SSL_CTX_up_ref(context->certificates[i].ssl);
+        return context->certificates[i].ssl;
+    }
+    return make_settings();
+}
+
+/* Who signed it, if that is in the chain; a reference of its own. */
+static X509 *find_issuer(const STACK_OF(X509) * chain, X509 *leaf)
+{
+    for (int i = 0; i < sk_X509_num(chain); i++) {
+        X509 *at = sk_X509_value(chain, i);
+        if (X509_check_issued(at, leaf) == X509_V_OK && X509_up_ref(at) == 1)
+            return at;
+    }
+    return NULL;
+}
+
 static enum err add_pair(struct tls_context *context, const struct tls_pair *pair, struct why *why)
 {
     struct tls_certificate *certificate = &context->certificates[context->count];
@@ -158,7 +213,7 @@ static enum err add_pair(struct tls_context *context, const struct tls_pair *pai
     EVP_PKEY *key = chain != NULL ? read_key(pair->key) : NULL;
     enum err err = OK;
     ERR_clear_error();
-    certificate->ssl = key != NULL ? make_settings() : NULL;
+    certificate->ssl = key != NULL ? find_settings(context, sk_X509_value(chain, 0)) : NULL;
     if (chain == NULL)
         err = fail(why, ERR_SYNTAX, "%s: no certificates in PEM form", pair->name);
     else if (key == NULL)
@@ -168,6 +223,8 @@ static enum err add_pair(struct tls_context *context, const struct tls_pair *pai
         err = fail(why, ERR_SYSTEM, "cannot set TLS up");
     else
         err = use_pair(certificate, chain, key, pair->name, why);
+    if (err == OK)
+        certificate->issuer = find_issuer(chain, certificate->leaf);
     sk_X509_pop_free(chain, X509_free);
     EVP_PKEY_free(key);
     if (err != OK) {
@@ -195,6 +252,8 @@ static enum err fill(struct tls_context *context, const struct tls_settings *set
     memcpy(context->protocol + 1, settings->protocol, len);
     context->protocol_len = len + 1;
     memcpy(context->secret, settings->secret, sizeof(context->secret));
+    memcpy(context->own_secret, settings->own_secret, sizeof(context->own_secret));
+    context->metrics = settings->metrics;
     enum err err = OK;
     for (size_t i = 0; i < settings->count && err == OK; i++)
         err = add_pair(context, &settings->pairs[i], why);
@@ -225,10 +284,15 @@ void tls_context_unref(struct tls_context *context)
 {
     if (context == NULL || --context->references > 0)
         return;
-    for (size_t i = 0; i < context->count; i++)
+    for (size_t i = 0; i < context->count; i++) {
+        OPENSSL_free(context->certificates[i].staple.der);
+        X509_free(context->certificates[i].issuer);
         SSL_CTX_free(context->certificates[i].ssl);
+    }
     BIO_meth_free(context->method);
+    tls_tickets_done(&context->tickets);
     OPENSSL_cleanse(context->secret, sizeof(context->secret));
+    OPENSSL_cleanse(context->own_secret, sizeof(context->own_secret));
     memory_free(context);
 }
 

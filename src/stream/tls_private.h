@@ -1,14 +1,41 @@
 #ifndef STREAM_TLS_PRIVATE_H
 #define STREAM_TLS_PRIVATE_H
 
-/* Private to tls.c (connections), tls_context.c (what they share) and tls_ticket.c. */
+/* Private to tls.c (connections), tls_context.c (what they share), tls_ticket.c and tls_staple.c.
+ */
 
 #include "core/openssl.h"
 #include "stream/tls.h"
 
+/* What a responder said of a certificate (RFC 6960). */
+struct tls_staple {
+    unsigned char *der; /* NULL: nothing yet; OpenSSL's memory */
+    size_t len;
+    int64_t until_s; /* when it is worth nothing any more */
+    int64_t again_s; /* when the responder should be asked next */
+    int failures;    /* in a row */
+};
+
 struct tls_certificate {
     SSL_CTX *ssl; /* of the first one: also the settings of all connections */
     X509 *leaf;   /* owned by ssl */
+    X509 *issuer; /* NULL: not in the chain */
+    struct tls_staple staple;
+};
+
+enum { TLS_TICKET_NAME_BYTES = 16, TLS_TICKET_KEY_BYTES = 32, TLS_TICKET_AGES = 2 };
+
+struct tls_ticket_key {
+    uint8_t name[TLS_TICKET_KEY_BYTES]; /* the first 16 are used */
+    uint8_t cipher[TLS_TICKET_KEY_BYTES];
+    uint8_t mac[TLS_TICKET_KEY_BYTES];
+};
+
+/* The keys of a period and of the one before; they are derived once in a period. */
+struct tls_tickets {
+    int64_t period; /* 0: none yet */
+    EVP_CIPHER *cipher;
+    struct tls_ticket_key keys[2][TLS_TICKET_AGES]; /* of TLS 1.2, 1.3 */
 };
 
 struct tls_context {
@@ -18,6 +45,9 @@ struct tls_context {
     int64_t expires_s;
     BIO_METHOD *method; /* between OpenSSL and our buffers */
     uint8_t secret[TLS_SECRET_BYTES];
+    uint8_t own_secret[TLS_SECRET_BYTES];
+    struct tls_tickets tickets;
+    struct metrics *metrics;
     uint8_t protocol[32]; /* as in the extension: length, name */
     size_t protocol_len;
 };
@@ -25,8 +55,16 @@ struct tls_context {
 /* tls.c: how OpenSSL moves bytes. NULL: no memory. */
 BIO_METHOD *tls_method_new(void);
 
+/* tls_outcome.c: what OpenSSL's first error of a handshake means, and its counter. */
+enum tls_outcome tls_outcome_of(unsigned long error);
+void tls_outcome_count(struct metrics *metrics, enum tls_outcome outcome);
+
+/* tls_staple.c: for SSL_CTX_set_tlsext_status_cb. */
+int tls_staple_give(SSL *ssl, void *argument);
+
 /* tls_ticket.c: to be set in SSL_CTX_set_tlsext_ticket_key_evp_cb; the SSL's app data is a struct
  * tls_context. */
+void tls_tickets_done(struct tls_tickets *tickets);
 int tls_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
                    EVP_MAC_CTX *mac, int is_new);
 

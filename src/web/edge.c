@@ -11,6 +11,7 @@
 #include "core/log.h"
 #include "core/memory.h"
 #include "core/sys.h"
+#include "web/staple.h"
 
 #include <signal.h>
 #include <sys/resource.h>
@@ -171,6 +172,7 @@ static void generation_serve(struct web_edge *edge, struct web_generation *gener
         edge->server = http_server_new(edge->loop, &generation->config);
     else
         http_server_set_config(edge->server, &generation->config);
+    web_staples_use(edge->staples, generation->tls);
     web_doors_open(edge, generation->source, generation->config.limits.connections);
     log_info("web", "serving", INT("generation", (int64_t)generation->source->number));
 }
@@ -209,6 +211,7 @@ static void edge_leave(struct web_edge *edge, int64_t within_ms, int exit_status
     if (was_ending)
         return; /* only the deadline moves */
     web_doors_close(edge);
+    web_staples_use(edge->staples, NULL);
     part_leave(edge, edge->current);
     edge->draining = 1 + (edge->server != NULL) + (edge->service != NULL);
     if (edge->server != NULL)
@@ -328,6 +331,7 @@ static void edge_done(struct web_edge *edge)
 {
     loop_watch_stop(&edge->channel);
     web_access_log_free(edge->access_log);
+    web_staples_free(edge->staples);
     memory_free(edge->buffer);
 }
 
@@ -349,6 +353,7 @@ int web_run(struct process *self, const struct web_maker *makers, size_t count,
         edge.service = service_of(&edge)->start(edge.loop, self, &edge);
     edge.buffer = memory_new(MESSAGE_BUFFER);
     edge.access_log = web_access_log_new(edge.loop, self->access_fd);
+    edge.staples = web_staples_new(edge.loop);
     loop_timer_init(&edge.deadline, deadline_passed);
     metrics_set(&self->metrics->connections_open, 0); /* those of a crashed process are gone */
     if (loop_watch_start(edge.loop, &edge.channel, self->channel, LOOP_READ, channel_ready) != OK)

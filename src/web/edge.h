@@ -18,6 +18,7 @@ struct web_edge {
     struct web_generation *current; /* serving */
     struct web_generation *next;    /* ready, waits for COMMIT or DISCARD */
     struct web_access_log *access_log;
+    struct web_staples *staples;
     struct loop_watch channel;
     struct loop_timer deadline; /* of a drain or stop */
     struct list doors;          /* this process' own listening sockets */

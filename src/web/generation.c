@@ -336,7 +336,7 @@ enum err web_generation_new(struct loop *loop, struct process *process, struct g
     if (err == OK)
         err = front_make(self, process, setup, front, why);
     if (err == OK && site_ends_tls(source->site, source->server))
-        err = web_https_make(source, &self->tls, why);
+        err = web_https_make(source, process->metrics, &self->tls, why);
     if (err == OK)
         err = config_make(self, why);
     if (err == OK)

@@ -49,9 +49,28 @@ static enum err file_open(struct generation *generation, struct text file, bool 
     return OK;
 }
 
+/* Of the tickets that all servers of the site take; the site's key may be missing where nothing
+ * else needs it, then each server is for itself. */
+static enum err site_secret(const struct generation *generation, uint8_t out[TLS_SECRET_BYTES],
+                            struct why *why)
+{
+    struct site_key key;
+    enum err err = site_key_of(generation, &key, why);
+    if (err == ERR_MISSING) {
+        log_info("web", "without the site's key TLS sessions are not resumed on other servers",
+                 STRING("reason", why->text));
+        sys_random(out, TLS_SECRET_BYTES);
+        return OK;
+    }
+    if (err == OK)
+        site_key_derive(&key, WEB_TICKETS_LABEL, out);
+    site_key_wipe(&key);
+    return err;
+}
+
 static enum err secret_add(struct generation *generation, struct why *why)
 {
-    uint8_t secret[TLS_SECRET_BYTES];
+    uint8_t secrets[2 * TLS_SECRET_BYTES];
     int before =
         generation->previous != NULL ? generation_fd(generation->previous, "tls.secret") : -1;
     int fd = before >= 0 ? fcntl(before, F_DUPFD_CLOEXEC, 3) : -1;
@@ -59,10 +78,12 @@ static enum err secret_add(struct generation *generation, struct why *why)
         generation_add_fd(generation, fd, "tls.secret");
         return OK;
     }
-    sys_random(secret, sizeof(secret));
-    enum err err = generation_add_data(generation, text_from((const char *)secret, sizeof(secret)),
-                                       "tls.secret", why);
-    explicit_bzero(secret, sizeof(secret));
+    enum err err = site_secret(generation, secrets, why);
+    sys_random(secrets + TLS_SECRET_BYTES, TLS_SECRET_BYTES);
+    if (err == OK)
+        err = generation_add_data(generation, text_from((const char *)secrets, sizeof(secrets)),
+                                  "tls.secret", why);
+    explicit_bzero(secrets, sizeof(secrets));
     return err;
 }
 
@@ -201,11 +222,26 @@ struct pair_files {
     char name[512];
 };
 
+static enum err secrets_read(const struct generation *generation, struct tls_settings *settings,
+                             struct why *why)
+{
+    uint8_t secrets[2 * TLS_SECRET_BYTES];
+    if (generation_read_data(generation, "tls.secret", secrets, sizeof(secrets)) != sizeof(secrets))
+        return fail(why, ERR_MISSING, "the secrets of TLS tickets are missing");
+    memcpy(settings->secret, secrets, TLS_SECRET_BYTES);
+    memcpy(settings->own_secret, secrets + TLS_SECRET_BYTES, TLS_SECRET_BYTES);
+    explicit_bzero(secrets, sizeof(secrets));
+    return OK;
+}
+
 static enum err context_make(const struct generation *generation, struct pair_files *files,
-                             size_t count, struct tls_context **context_out, struct why *why)
+                             size_t count, struct metrics *metrics,
+                             struct tls_context **context_out, struct why *why)
 {
     struct tls_pair pairs[TLS_PAIRS_LIMIT];
-    struct tls_settings settings = { .pairs = pairs, .count = count, .protocol = "http/1.1" };
+    struct tls_settings settings = {
+        .pairs = pairs, .count = count, .protocol = "http/1.1", .metrics = metrics
+    };
     enum err err = OK;
     for (size_t i = 0; i < count && err == OK; i++) {
         pair_name(generation, i, files[i].name);
@@ -217,12 +253,12 @@ static enum err context_make(const struct generation *generation, struct pair_fi
         pairs[i] = (struct tls_pair){ buffer_text(&files[i].chain), buffer_text(&files[i].key),
                                       files[i].name };
     }
-    if (err == OK && generation_read_data(generation, "tls.secret", settings.secret,
-                                          sizeof(settings.secret)) != sizeof(settings.secret))
-        err = fail(why, ERR_MISSING, "the secret of TLS tickets is missing");
+    if (err == OK)
+        err = secrets_read(generation, &settings, why);
     if (err == OK)
         err = tls_context_new(&settings, context_out, why);
     explicit_bzero(settings.secret, sizeof(settings.secret));
+    explicit_bzero(settings.own_secret, sizeof(settings.own_secret));
     return err;
 }
 
@@ -236,8 +272,8 @@ static void warn_of_end(const struct tls_context *context)
         log_warn("web", "a certificate expires soon", INT("days_left", left_s / DAY_S));
 }
 
-enum err web_https_make(const struct generation *generation, struct tls_context **context_out,
-                        struct why *why)
+enum err web_https_make(const struct generation *generation, struct metrics *metrics,
+                        struct tls_context **context_out, struct why *why)
 {
     const struct site_tls *tls = &generation->site->tls;
     size_t count = tls->is_local ? 1 : tls->certificate_count;
@@ -247,7 +283,7 @@ enum err web_https_make(const struct generation *generation, struct tls_context 
     tls_protect_keys();
     for (size_t i = 0; i < count; i++)
         files[i].chain = files[i].key = buffer_of(TLS_PEM_LIMIT);
-    enum err err = context_make(generation, files, count, context_out, why);
+    enum err err = context_make(generation, files, count, metrics, context_out, why);
     for (size_t i = 0; i < count; i++) {
         if (files[i].key.data != NULL)
             explicit_bzero(files[i].key.data, files[i].key.len);

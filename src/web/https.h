@@ -10,12 +10,16 @@
 
 struct tls_context;
 
+/* What the secret of tickets is derived for from the site's (process/site_key.h). */
+#define WEB_TICKETS_LABEL "tls/tickets"
+
 /* In the parent: opens the key files, or makes a certificate by the site's own CA, as
- * "tls.chain.N" and "tls.key.N"; "tls.secret" is what tickets are encrypted with. */
+ * "tls.chain.N" and "tls.key.N"; "tls.secret" is what tickets are encrypted with: that of the
+ * site, and behind it one that lives as long as the parent (docs/decisions/074). */
 MUST_CHECK enum err web_https_prepare(struct generation *generation, struct why *why);
 
-/* In an edge: reads them. */
-MUST_CHECK enum err web_https_make(const struct generation *generation,
+/* In an edge: reads them. Its handshakes are counted in metrics. */
+MUST_CHECK enum err web_https_make(const struct generation *generation, struct metrics *metrics,
                                    struct tls_context **context_out, struct why *why);
 
 /* What comes before a route where clients come in. True: answered, with a redirect to HTTPS. */
