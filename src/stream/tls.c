@@ -114,15 +114,25 @@ static enum tls_state state_of(struct tls *tls, int result)
     return TLS_FAILED;
 }
 
+/* What is left of something else would be taken for our failure. Mostly there is nothing, and
+ * looking is cheaper than clearing. */
+static void forget_errors(void)
+{
+    if (ERR_peek_error() != 0)
+        ERR_clear_error();
+}
+
 enum tls_state tls_read(struct tls *tls, char *data, size_t size, size_t *got_out)
 {
     *got_out = 0;
     if (tls->has_failed)
         return TLS_FAILED;
-    ERR_clear_error();
+    forget_errors();
     int result = SSL_read_ex(tls->ssl, data, size, got_out);
-    enum tls_state state = result == 1 ? TLS_DATA : state_of(tls, result);
-    ERR_clear_error();
+    if (result == 1) /* asking OpenSSL once more would only tell the same */
+        return tls->input.len == 0 && SSL_has_pending(tls->ssl) == 0 ? TLS_MORE : TLS_DATA;
+    enum tls_state state = state_of(tls, result);
+    forget_errors();
     return state;
 }
 
@@ -155,9 +165,9 @@ bool tls_write(struct tls *tls, struct text plain)
     size_t done = 0;
     if (!tls_is_open(tls) || tls->has_finished)
         return false;
-    ERR_clear_error();
+    forget_errors();
     bool is_done = plain.len == 0 || SSL_write_ex(tls->ssl, plain.data, plain.len, &done) == 1;
-    ERR_clear_error();
+    forget_errors();
     if (!is_done)
         tls->has_failed = true;
     return is_done;

@@ -60,7 +60,7 @@ void tls_protect_keys(void);
 /* ---- connections ---- */
 
 enum tls_state {
-    TLS_MORE,   /* nothing (more) without further input */
+    TLS_MORE,   /* nothing beside the *got bytes (or none) without further input */
     TLS_DATA,   /* *got bytes are there, maybe more: call again */
     TLS_ENDED,  /* the peer said that it sends nothing more */
     TLS_FAILED, /* it broke the protocol; an alert may be in the output. Nothing goes any more. */
