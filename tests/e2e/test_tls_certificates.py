@@ -48,7 +48,7 @@ class Authority:
         (self.folder / f"{name}.pem").write_text(chain)
         (self.folder / f"{name}.key").chmod(0o600)
         with open(self.folder / "index", "a", encoding="ascii") as index:
-            index.write(f"V\t491231235959Z\t\t{number:02X}\tunknown\t/CN=www.foobar.com\n")
+            index.write(f"V\t491231235959Z\t\t{number:02X}\tunknown\t/CN={name}\n")
 
     @contextlib.contextmanager
     def responder(self):
@@ -71,7 +71,8 @@ class Signed(Https):
         return self.workshop.folder / "tls" / "ca.pem"
 
     def shown(self, *options):
-        return self.openssl("-servername", "www.foobar.com", "-status", *options, check=0)
+        return self.openssl("-servername", "www.foobar.com", "-status", *options,
+                            text="GET / HTTP/1.0\r\nHost: www.foobar.com\r\n\r\n", check=0)
 
     def staple(self, *options):
         found = re.search(r"Cert Status: (\w+)", self.shown(*options))
