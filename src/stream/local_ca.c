@@ -3,16 +3,14 @@
  */
 #include "stream/local_ca.h"
 
-#include "core/address.h"
 #include "core/memory.h"
-#include "core/openssl.h"
 #include "core/sys.h"
+#include "stream/x509.h"
 
 #include <openssl/core_names.h>
 #include <openssl/ec.h>
 #include <openssl/param_build.h>
 #include <openssl/pem.h>
-#include <openssl/x509v3.h>
 #include <stdio.h>
 
 enum {
@@ -82,7 +80,7 @@ static EVP_PKEY *key_of(const uint8_t *public_point, size_t len, const BIGNUM *s
     return key;
 }
 
-static EVP_PKEY *ca_key(const uint8_t *secret)
+EVP_PKEY *local_ca_key(const uint8_t secret[LOCAL_CA_SECRET_BYTES])
 {
     EVP_PKEY *key = NULL;
     uint8_t point_bytes[65];
@@ -158,39 +156,13 @@ static bool set_serial(X509 *certificate)
     return is_set;
 }
 
-/* The names as GENERAL_NAMEs: built, not parsed from text, so no name can smuggle another in. */
 static bool add_names(X509 *certificate, const struct text *names, size_t count)
 {
-    GENERAL_NAMES *list = sk_GENERAL_NAME_new_null();
-    bool is_good = list != NULL;
-    for (size_t i = 0; i < count && is_good; i++) {
-        struct address address;
-        GENERAL_NAME *name = GENERAL_NAME_new();
-        ASN1_STRING *value = NULL;
-        bool is_ip = address_parse_ip(names[i], 0, &address) == OK;
-        const void *bytes = names[i].data;
-        size_t len = names[i].len;
-        if (is_ip && address_family(&address) == AF_INET) {
-            bytes = &address.u.v4.sin_addr;
-            len = sizeof(address.u.v4.sin_addr);
-        } else if (is_ip) {
-            bytes = &address.u.v6.sin6_addr;
-            len = sizeof(address.u.v6.sin6_addr);
-        }
-        value = is_ip ? ASN1_OCTET_STRING_new() : ASN1_IA5STRING_new();
-        is_good = name != NULL && value != NULL && ASN1_STRING_set(value, bytes, (int)len) == 1;
-        if (is_good) {
-            GENERAL_NAME_set0_value(name, is_ip ? GEN_IPADD : GEN_DNS, value);
-            is_good = sk_GENERAL_NAME_push(list, name) > 0;
-        } else {
-            ASN1_STRING_free(value);
-        }
-        if (!is_good)
-            GENERAL_NAME_free(name);
-    }
-    is_good = is_good && X509_add1_ext_i2d(certificate, NID_subject_alt_name, list, 0, 0) == 1;
+    GENERAL_NAMES *list = x509_names_new(names, count);
+    bool is_added =
+        list != NULL && X509_add1_ext_i2d(certificate, NID_subject_alt_name, list, 0, 0) == 1;
     GENERAL_NAMES_free(list);
-    return is_good;
+    return is_added;
 }
 
 static X509 *make_leaf(EVP_PKEY *key, X509 *ca, EVP_PKEY *signer, const struct text *names,
@@ -213,45 +185,14 @@ static X509 *make_leaf(EVP_PKEY *key, X509 *ca, EVP_PKEY *signer, const struct t
     return NULL;
 }
 
-/* ---- PEM ---- */
-
-static bool take_bytes(BIO *bio, struct buffer *out)
-{
-    char *data = NULL;
-    long len = BIO_get_mem_data(bio, &data);
-    if (len <= 0)
-        return false;
-    buffer_append(out, text_from(data, (size_t)len));
-    return !out->failed;
-}
-
-static bool write_certificate(X509 *certificate, struct buffer *out)
-{
-    BIO *bio = BIO_new(BIO_s_mem());
-    bool is_written =
-        bio != NULL && PEM_write_bio_X509(bio, certificate) == 1 && take_bytes(bio, out);
-    BIO_free(bio);
-    return is_written;
-}
-
-static bool write_key(EVP_PKEY *key, struct buffer *out)
-{
-    BIO *bio = BIO_new(BIO_s_secmem());
-    bool is_written = bio != NULL &&
-                      PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) == 1 &&
-                      take_bytes(bio, out);
-    BIO_free(bio); /* wipes it */
-    return is_written;
-}
-
 /* ---- what others call ---- */
 
 enum err local_ca_write(const uint8_t secret[LOCAL_CA_SECRET_BYTES], struct text site,
                         struct buffer *pem_out, struct why *why)
 {
-    EVP_PKEY *key = ca_key(secret);
+    EVP_PKEY *key = local_ca_key(secret);
     X509 *ca = key != NULL ? make_ca(key, site) : NULL;
-    bool is_written = ca != NULL && write_certificate(ca, pem_out);
+    bool is_written = ca != NULL && x509_write_certificate(ca, pem_out);
     X509_free(ca);
     EVP_PKEY_free(key);
     return is_written ? OK : failed(why);
@@ -261,7 +202,7 @@ static bool is_ours(const uint8_t *secret, struct text pem)
 {
     BIO *bio = BIO_new_mem_buf(pem.data, (int)pem.len);
     X509 *ca = bio != NULL ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
-    EVP_PKEY *key = ca != NULL ? ca_key(secret) : NULL;
+    EVP_PKEY *key = ca != NULL ? local_ca_key(secret) : NULL;
     bool is_same = key != NULL && EVP_PKEY_eq(key, X509_get0_pubkey(ca)) == 1;
     EVP_PKEY_free(key);
     X509_free(ca);
@@ -292,11 +233,12 @@ enum err local_ca_issue(const uint8_t secret[LOCAL_CA_SECRET_BYTES], struct text
 {
     if (count == 0)
         return fail(why, ERR_MISSING, "a certificate needs a name");
-    EVP_PKEY *signer = ca_key(secret);
+    EVP_PKEY *signer = local_ca_key(secret);
     EVP_PKEY *key = EVP_EC_gen("P-256");
     X509 *ca = signer != NULL ? make_ca(signer, site) : NULL;
     X509 *leaf = ca != NULL && key != NULL ? make_leaf(key, ca, signer, names, count, now_s) : NULL;
-    bool is_written = leaf != NULL && write_certificate(leaf, chain_out) && write_key(key, key_out);
+    bool is_written =
+        leaf != NULL && x509_write_certificate(leaf, chain_out) && x509_write_key(key, key_out);
     X509_free(leaf);
     X509_free(ca);
     EVP_PKEY_free(key);

@@ -23,6 +23,11 @@ enum {
 /* What the secret is derived for from the site's (process/site_key.h). */
 #define LOCAL_CA_LABEL "tls/ca"
 
+/* A P-256 key that follows from a secret, the same one each time: that of the authority, or any
+ * other that all servers of a site share without ever sending it. NULL: no memory. EVP_PKEY_free().
+ */
+struct evp_pkey_st *local_ca_key(const uint8_t secret[LOCAL_CA_SECRET_BYTES]);
+
 /* The certificate of the authority itself. All that are made with one secret and name have the same
  * key, name and times; any of them may stand for the other. */
 MUST_CHECK enum err local_ca_write(const uint8_t secret[LOCAL_CA_SECRET_BYTES], struct text site,

@@ -122,6 +122,12 @@ static void forget_errors(void)
         ERR_clear_error();
 }
 
+/* A CA proves a name; see tls_challenge.c. */
+static bool is_challenge(const struct tls *tls)
+{
+    return tls->context->challenge != NULL && SSL_get_SSL_CTX(tls->ssl) == tls->context->challenge;
+}
+
 enum tls_state tls_read(struct tls *tls, char *data, size_t size, size_t *got_out)
 {
     *got_out = 0;
@@ -129,11 +135,14 @@ enum tls_state tls_read(struct tls *tls, char *data, size_t size, size_t *got_ou
         return TLS_FAILED;
     forget_errors();
     int result = SSL_read_ex(tls->ssl, data, size, got_out);
-    if (result == 1) /* asking OpenSSL once more would only tell the same */
+    if (result == 1 && !is_challenge(tls)) /* asking OpenSSL once more would only tell the same */
         return tls->input.len == 0 && SSL_has_pending(tls->ssl) == 0 ? TLS_MORE : TLS_DATA;
-    enum tls_state state = state_of(tls, result);
+    enum tls_state state = result == 1 ? TLS_DATA : state_of(tls, result);
     forget_errors();
-    return state;
+    if (!is_challenge(tls) || !tls_is_open(tls))
+        return state;
+    *got_out = 0; /* RFC 8737 3: the handshake was all; nothing is ever heard on it */
+    return TLS_ENDED;
 }
 
 bool tls_is_open(const struct tls *tls)

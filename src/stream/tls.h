@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "core/text.h"
 
+struct challenges;
 struct metrics;
 struct tls_context;
 struct tls; /* one connection */
@@ -41,7 +42,9 @@ struct tls_settings {
      * and may be that of all servers of a site. */
     uint8_t secret[TLS_SECRET_BYTES];
     uint8_t own_secret[TLS_SECRET_BYTES];
-    struct metrics *metrics; /* where handshakes are counted; NULL: nowhere */
+    struct metrics *metrics;       /* where handshakes are counted; NULL: nowhere */
+    struct challenges *challenges; /* those of a CA that are answered (RFC 8737); NULL: none. Taken
+                                      over in any case: connections may outlive who maps it */
 };
 
 /* ERR_SYNTAX, ERR_MISSING: what is wrong with which pair. The bytes may go afterwards. */

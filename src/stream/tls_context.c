@@ -5,11 +5,10 @@
 #include "stream/tls_private.h"
 
 #include "core/memory.h"
+#include "metrics/challenges.h"
+#include "stream/x509.h"
 
-#include <openssl/pem.h>
-#include <openssl/x509v3.h>
 #include <sys/prctl.h>
-#include <time.h>
 
 enum { SESSION_S = 12 * 3600 }; /* the keys of tickets live at least so long */
 enum { SECURE_HEAP_BYTES = 256 * 1024, SECURE_PIECE_BYTES = 32 };
@@ -32,12 +31,6 @@ void tls_protect_keys(void)
 
 /* ---- what OpenSSL asks during a handshake ---- */
 
-static bool covers(X509 *leaf, const char *name)
-{
-    return X509_check_host(leaf, name, 0, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) == 1 ||
-           X509_check_ip_asc(leaf, name, 0) == 1;
-}
-
 static int choose_certificate(SSL *ssl, int *alert, void *argument)
 {
     const struct tls_context *context = SSL_get_app_data(ssl);
@@ -45,7 +38,7 @@ static int choose_certificate(SSL *ssl, int *alert, void *argument)
     if (name == NULL)
         return SSL_TLSEXT_ERR_NOACK;
     for (size_t i = 0; i < context->count; i++) {
-        if (!covers(context->certificates[i].leaf, name))
+        if (!x509_covers(context->certificates[i].leaf, name))
             continue;
         if (i > 0)
             SSL_set_SSL_CTX(ssl, context->certificates[i].ssl);
@@ -92,46 +85,6 @@ static SSL_CTX *make_settings(void)
         return ssl;
     SSL_CTX_free(ssl);
     return NULL;
-}
-
-/* A key with a password would be asked for on the terminal. */
-static int no_password(char *out, int size, int is_write, void *argument)
-{
-    return -1;
-}
-
-static EVP_PKEY *read_key(struct text pem)
-{
-    BIO *bio = BIO_new_mem_buf(pem.data, (int)pem.len);
-    EVP_PKEY *key = bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL) : NULL;
-    BIO_free(bio);
-    return key;
-}
-
-/* All certificates of the text, in their order; NULL when there is none or one is broken. */
-static STACK_OF(X509) * read_chain(struct text pem)
-{
-    BIO *bio = BIO_new_mem_buf(pem.data, (int)pem.len);
-    STACK_OF(X509) *chain = sk_X509_new_null();
-    X509 *certificate = NULL;
-    while (bio != NULL && chain != NULL &&
-           (certificate = PEM_read_bio_X509(bio, NULL, no_password, NULL)) != NULL)
-        sk_X509_push(chain, certificate);
-    bool is_whole = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
-    ERR_clear_error();
-    BIO_free(bio);
-    if (chain != NULL && is_whole && sk_X509_num(chain) > 0)
-        return chain;
-    sk_X509_pop_free(chain, X509_free);
-    return NULL;
-}
-
-static int64_t end_of(X509 *certificate)
-{
-    struct tm tm;
-    if (ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &tm) != 1)
-        return 0;
-    return (int64_t)timegm(&tm);
 }
 
 static enum err use_pair(struct tls_certificate *certificate, STACK_OF(X509) * chain, EVP_PKEY *key,
@@ -209,8 +162,8 @@ static X509 *find_issuer(const STACK_OF(X509) * chain, X509 *leaf)
 static enum err add_pair(struct tls_context *context, const struct tls_pair *pair, struct why *why)
 {
     struct tls_certificate *certificate = &context->certificates[context->count];
-    STACK_OF(X509) *chain = read_chain(pair->chain);
-    EVP_PKEY *key = chain != NULL ? read_key(pair->key) : NULL;
+    STACK_OF(X509) *chain = x509_read_chain(pair->chain);
+    EVP_PKEY *key = chain != NULL ? x509_read_key(pair->key) : NULL;
     enum err err = OK;
     ERR_clear_error();
     certificate->ssl = key != NULL ? find_settings(context, sk_X509_value(chain, 0)) : NULL;
@@ -231,7 +184,7 @@ static enum err add_pair(struct tls_context *context, const struct tls_pair *pai
         SSL_CTX_free(certificate->ssl);
         return err;
     }
-    int64_t expires_s = end_of(certificate->leaf);
+    int64_t expires_s = x509_time_s(X509_get0_notAfter(certificate->leaf));
     if (context->count++ == 0 || expires_s < context->expires_s)
         context->expires_s = expires_s;
     return OK;
@@ -257,6 +210,8 @@ static enum err fill(struct tls_context *context, const struct tls_settings *set
     enum err err = OK;
     for (size_t i = 0; i < settings->count && err == OK; i++)
         err = add_pair(context, &settings->pairs[i], why);
+    if (err == OK && settings->challenges != NULL && !tls_challenge_prepare(context))
+        err = fail(why, ERR_SYSTEM, "cannot set TLS up");
     return err;
 }
 
@@ -265,6 +220,7 @@ enum err tls_context_new(const struct tls_settings *settings, struct tls_context
 {
     struct tls_context *context = NEW(struct tls_context);
     context->references = 1;
+    context->challenges = settings->challenges;
     enum err err = fill(context, settings, why);
     if (err != OK) {
         tls_context_unref(context);
@@ -289,6 +245,8 @@ void tls_context_unref(struct tls_context *context)
         X509_free(context->certificates[i].issuer);
         SSL_CTX_free(context->certificates[i].ssl);
     }
+    SSL_CTX_free(context->challenge);
+    challenges_unmap(context->challenges);
     BIO_meth_free(context->method);
     tls_tickets_done(&context->tickets);
     OPENSSL_cleanse(context->secret, sizeof(context->secret));

@@ -10,6 +10,12 @@ static const uint8_t secret[LOCAL_CA_SECRET_BYTES] = "the secret of a site in a 
 
 struct tls_context *test_tls_context(const char *const *names, size_t count)
 {
+    return test_tls_context_for(names, count, NULL);
+}
+
+struct tls_context *test_tls_context_for(const char *const *names, size_t count,
+                                         struct challenges *challenges)
+{
     enum { MOST = 4, BYTES = 16384 };
     struct buffer chains[MOST], keys[MOST];
     struct tls_pair pairs[MOST];
@@ -25,9 +31,11 @@ struct tls_context *test_tls_context(const char *const *names, size_t count)
                                  &keys[i], &why);
         pairs[i] = (struct tls_pair){ buffer_text(&chains[i]), buffer_text(&keys[i]), names[i] };
     }
-    struct tls_settings settings = {
-        .pairs = pairs, .count = count, .protocol = "http/1.1", .secret = "tickets"
-    };
+    struct tls_settings settings = { .pairs = pairs,
+                                     .count = count,
+                                     .protocol = "http/1.1",
+                                     .secret = "tickets",
+                                     .challenges = challenges };
     if (err == OK)
         err = tls_context_new(&settings, &context, &why);
     CHECK(err == OK, "%s", why.text);

@@ -50,6 +50,8 @@ struct tls_context {
     struct metrics *metrics;
     uint8_t protocol[32]; /* as in the extension: length, name */
     size_t protocol_len;
+    struct challenges *challenges; /* NULL: none are answered; owned */
+    SSL_CTX *challenge;            /* for who asks for acme-tls/1 only */
 };
 
 /* tls.c: how OpenSSL moves bytes. NULL: no memory. */
@@ -61,6 +63,9 @@ void tls_outcome_count(struct metrics *metrics, enum tls_outcome outcome);
 
 /* tls_staple.c: for SSL_CTX_set_tlsext_status_cb. */
 int tls_staple_give(SSL *ssl, void *argument);
+
+/* tls_challenge.c: lets the first certificate's settings answer CAs. False: no memory. */
+MUST_CHECK bool tls_challenge_prepare(struct tls_context *context);
 
 /* tls_ticket.c: to be set in SSL_CTX_set_tlsext_ticket_key_evp_cb; the SSL's app data is a struct
  * tls_context. */

@@ -1,7 +1,10 @@
 /* Tests of the TLS of servers against OpenSSL's own client, without a socket. */
 #include "stream/tls_test.h"
 
+#include "core/sys.h"
 #include "core/test.h"
+#include "metrics/challenges.h"
+#include "stream/x509.h"
 
 #include <stdio.h>
 
@@ -277,4 +280,71 @@ TEST(tls_says_what_is_wrong_with_a_pair)
         buffer_done(&chains[i]);
         buffer_done(&keys[i]);
     }
+}
+
+/* ---- tls-alpn-01 ---- */
+
+static const uint8_t digest[CHALLENGE_DIGEST_BYTES] = "what only the account can know.";
+
+/* Whether it is the certificate of RFC 8737 3 for that name, and that only. */
+static bool is_answer(X509 *leaf, const char *name)
+{
+    ASN1_OBJECT *id = OBJ_txt2obj("1.3.6.1.5.5.7.1.31", 1);
+    int at = leaf != NULL ? X509_get_ext_by_OBJ(leaf, id, -1) : -1;
+    X509_EXTENSION *extension = at >= 0 ? X509_get_ext(leaf, at) : NULL;
+    const ASN1_OCTET_STRING *value = extension != NULL ? X509_EXTENSION_get_data(extension) : NULL;
+    GENERAL_NAMES *names =
+        leaf != NULL ? X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL) : NULL;
+    bool is_good = value != NULL && X509_EXTENSION_get_critical(extension) == 1 &&
+                   ASN1_STRING_length(value) == 34 &&
+                   memcmp(ASN1_STRING_get0_data(value), "\x04\x20", 2) == 0 &&
+                   memcmp(ASN1_STRING_get0_data(value) + 2, digest, sizeof(digest)) == 0 &&
+                   sk_GENERAL_NAME_num(names) == 1 && X509_check_host(leaf, name, 0, 0, NULL) == 1;
+    GENERAL_NAMES_free(names);
+    ASN1_OBJECT_free(id);
+    return is_good;
+}
+
+TEST(tls_answers_a_ca_that_proves_a_name)
+{
+    static const struct {
+        const char *name, *protocol;
+        int version;
+        bool is_good, is_answer;
+    } cases[] = {
+        { "new.example.net", "acme-tls/1", TLS1_3_VERSION, true, true },
+        { "New.Example.NET", "acme-tls/1", TLS1_2_VERSION, true, true },
+        { "www.example.com", "acme-tls/1", 0, false, false }, /* not under way */
+        { NULL, "acme-tls/1", 0, false, false },
+        { "www.example.com", "http/1.1", 0, true, false },
+        { "new.example.net", "http/1.1", 0, false, false }, /* nobody else is shown it */
+    };
+    int fd = challenges_open();
+    struct challenges *writer = challenges_map(fd, true);
+    struct tls_context *context = test_tls_context_for(two_names, 2, challenges_map(fd, false));
+    REQUIRE(context != NULL && writer != NULL, "context");
+    CHECK(challenges_put(writer, T("new.example.net"), digest, INT64_MAX, 0), "put");
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct test_tls_client client = { 0 };
+        struct tls *tls = tls_new(context);
+        struct buffer plain = buffer_of(1000);
+        test_tls_client_start(&client, cases[i].name, cases[i].protocol, cases[i].version);
+        SSL_set_verify(client.ssl, SSL_VERIFY_NONE, NULL);
+        bool is_good = shake(&client, tls, i % 2 == 0 ? 1 : 32768) ||
+                       (test_tls_client_shake(&client) && tls_is_open(tls));
+        CHECK(is_good == cases[i].is_good, "%zu: handshake", i);
+        X509 *leaf = SSL_get1_peer_certificate(client.ssl);
+        CHECK(is_answer(leaf, cases[i].name) == cases[i].is_answer, "%zu: certificate", i);
+        SSL_write(client.ssl, "GET / HTTP/1.1\r\n\r\n", 18);
+        enum tls_state state = is_good ? to_server(&client, tls, 32768, &plain) : TLS_MORE;
+        CHECK(!cases[i].is_answer || (state == TLS_ENDED && plain.len == 0), "%zu: no request", i);
+        CHECK(!is_good || cases[i].is_answer || plain.len == 18, "%zu: others talk", i);
+        buffer_done(&plain);
+        X509_free(leaf);
+        tls_free(tls);
+        test_tls_client_done(&client);
+    }
+    tls_context_unref(context);
+    challenges_unmap(writer);
+    fd_close(&fd);
 }

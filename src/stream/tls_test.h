@@ -11,6 +11,10 @@
  */
 struct tls_context *test_tls_context(const char *const *names, size_t count);
 
+/* The same, which answers CAs; takes the challenges over. */
+struct tls_context *test_tls_context_for(const char *const *names, size_t count,
+                                         struct challenges *challenges);
+
 struct test_tls_client {
     SSL_CTX *settings;
     SSL *ssl;
