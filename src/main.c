@@ -2,6 +2,7 @@
  * The only file that lists roles and commands, and where roles meet: the edge gets the handlers
  * that other roles make, so that no role knows another.
  */
+#include "acme/acme.h"
 #include "app/app.h"
 #include "app/php.h"
 #include "balancer/balancer.h"
@@ -329,10 +330,9 @@ static void explain(const struct cli_question *question, struct buffer *out)
 int main(int argc, char **argv)
 {
     static const struct role *const roles[] = {
-        &peer_role,        &database_role, &keeper_role,
-        &replication_role, &sql_role,      &app_role,
-        &command_role,     &php_role,      &health_process_role,
-        &edge_role,        &dns_role,      NULL
+        &peer_role, &database_role, &keeper_role, &replication_role,    &sql_role,
+        &app_role,  &command_role,  &php_role,    &health_process_role, &acme_role,
+        &edge_role, &dns_role,      NULL
     };
     static const struct cli_tool tools[] = {
         { "lab", "up|down|...", "Run the whole topology of a site on this machine", lab_usage,

@@ -11,6 +11,13 @@ void buffer_done(struct buffer *buffer)
     *buffer = buffer_of(buffer->limit);
 }
 
+void buffer_wipe(struct buffer *buffer)
+{
+    if (buffer->data != NULL)
+        explicit_bzero(buffer->data, buffer->len);
+    buffer_done(buffer);
+}
+
 char *buffer_reserve(struct buffer *buffer, size_t more)
 {
     if (buffer->failed || more > buffer->limit || buffer->len > buffer->limit - more) {

@@ -26,6 +26,10 @@ static inline struct buffer buffer_of(size_t limit)
 /* Frees the memory; the buffer is empty again and may be used. */
 void buffer_done(struct buffer *buffer);
 
+/* The same for secrets: what was in it is overwritten before. (What it held before it grew is not:
+ * reserve enough at once.) */
+void buffer_wipe(struct buffer *buffer);
+
 /* Empties it but keeps the memory. */
 static inline void buffer_clear(struct buffer *buffer)
 {

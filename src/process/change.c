@@ -267,6 +267,7 @@ static void commit(struct parent *parent)
     change->next = NULL;
     change->step = CHANGE_NONE;
     backends_committed(parent);
+    files_committed(parent);
     list_each (at, &parent->slots)
         commit_slot(parent, list_entry(at, struct slot, link));
     if (!change->is_asked)

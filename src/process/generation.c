@@ -37,15 +37,17 @@ void generation_free(struct generation *generation)
 {
     if (generation == NULL)
         return;
-    for (size_t i = 0; i < generation->fd_count; i++)
+    for (size_t i = 0; i < generation->fd_count; i++) {
         fd_close(&generation->fds[i].fd);
+        watched_file_free(generation->fds[i].watch);
+    }
     memory_free(generation->fds);
     memory_free((void *)generation->state.data);
     site_free(generation->site);
     memory_free(generation);
 }
 
-static const struct process_fd *find(const struct generation *generation, const char *name)
+struct process_fd *generation_find(const struct generation *generation, const char *name)
 {
     for (size_t i = 0; i < generation->fd_count; i++)
         if (strcmp(generation->fds[i].name, name) == 0)
@@ -60,7 +62,7 @@ int generation_fd(const struct generation *generation, const char *format, ...)
     va_start(args, format);
     vsnprintf(name, sizeof(name), format, args);
     va_end(args);
-    const struct process_fd *found = find(generation, name);
+    const struct process_fd *found = generation_find(generation, name);
     return found != NULL ? found->fd : -1;
 }
 
@@ -133,6 +135,31 @@ bool generation_is_needed(const char *needs, const char *name)
             return true;
     }
     return false;
+}
+
+/* ---- MESSAGE_FILES ---- */
+
+enum err generation_exchange(struct generation *generation, struct message *message)
+{
+    struct process_fd *places[MESSAGE_FD_LIMIT];
+    struct text rest = message->text;
+    size_t count = 0;
+    while (rest.len > 0) {
+        char name[sizeof(generation->fds->name)];
+        if (count == message->fd_count || !text_copy_to(text_next(&rest, '\n'), name, sizeof(name)))
+            return ERR_PROTOCOL;
+        places[count] = generation_find(generation, name);
+        if (places[count++] == NULL)
+            return ERR_PROTOCOL;
+    }
+    if (count != message->fd_count)
+        return ERR_PROTOCOL;
+    for (size_t i = 0; i < count; i++) {
+        int fd = places[i]->fd;
+        places[i]->fd = message->fds[i];
+        message->fds[i] = fd;
+    }
+    return OK;
 }
 
 /* ---- MESSAGE_CONFIG ---- */

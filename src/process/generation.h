@@ -10,6 +10,11 @@ struct generation *generation_new(uint64_t number, struct site *site,
                                   const struct site_server *server, struct text state, bool is_root,
                                   const struct generation *previous);
 
+struct process_fd *generation_find(const struct generation *generation, const char *name);
+
+/* files.c; accepts NULL. */
+void watched_file_free(struct watched_file *file);
+
 /* True when a role that `needs` these prefixes gets the descriptor of that name. */
 bool generation_is_needed(const char *needs, const char *name);
 

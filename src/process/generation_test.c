@@ -215,3 +215,34 @@ TEST(generation_says_when_there_are_far_too_many)
     buffer_done(&text);
     generation_free(generation);
 }
+
+TEST(generation_exchange_is_undone_by_itself)
+{
+    struct generation *generation = make(1, NULL);
+    REQUIRE(generation != NULL, "site");
+    int before[2] = { memfd_create("a", MFD_CLOEXEC), memfd_create("b", MFD_CLOEXEC) };
+    int fresh[2] = { memfd_create("c", MFD_CLOEXEC), memfd_create("d", MFD_CLOEXEC) };
+    generation_add_fd(generation, before[0], "tls.chain.0");
+    generation_add_fd(generation, before[1], "tls.key.0");
+    struct message message = { .type = MESSAGE_FILES,
+                               .text = T("tls.key.0\ntls.chain.0\n"),
+                               .fds = { fresh[0], fresh[1] },
+                               .fd_count = 2 };
+    CHECK(generation_exchange(generation, &message) == OK, "exchange");
+    CHECK(generation_fd(generation, "tls.key.0") == fresh[0] &&
+              generation_fd(generation, "tls.chain.0") == fresh[1],
+          "new ones are in use");
+    CHECK(message.fds[0] == before[1] && message.fds[1] == before[0], "old ones go");
+    CHECK(generation_exchange(generation, &message) == OK, "again");
+    CHECK(generation_fd(generation, "tls.key.0") == before[1], "as before");
+    static const char *const bad[] = { "tls.key.0\n", "tls.key.0\ntls.key.1\n",
+                                       "tls.key.0\ntls.chain.0\ntls.key.0\n", "" };
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        message.text = text_of(bad[i]);
+        CHECK(generation_exchange(generation, &message) == ERR_PROTOCOL, "%s", bad[i]);
+    }
+    CHECK(message.fds[0] == fresh[0] && message.fds[1] == fresh[1], "nothing was changed");
+    fd_close(&message.fds[0]);
+    fd_close(&message.fds[1]);
+    generation_free(generation);
+}

@@ -241,6 +241,7 @@ static enum err open_parts(struct parent *parent, struct why *why)
     parent->rates = rate_table_new();
     parent->started_ms = loop_now_ms(parent->loop);
     change_init(parent);
+    files_init(parent);
     loop_task_init(&parent->sweep_task, sweep);
     loop_timer_init(&parent->attach_timer, attach_again);
     loop_timer_init(&parent->watchdog, watchdog);
@@ -267,6 +268,7 @@ static void close_parts(struct parent *parent)
     loop_watch_stop(&parent->signal_watch);
     loop_timer_stop(parent->loop, &parent->attach_timer);
     loop_timer_stop(parent->loop, &parent->watchdog);
+    loop_timer_stop(parent->loop, &parent->files_timer);
     loop_timer_stop(parent->loop, &parent->change.timer);
     loop_timer_stop(parent->loop, &parent->replace_timer);
     loop_task_cancel(&parent->change.task);

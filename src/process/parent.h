@@ -9,6 +9,7 @@
  *     retire.c     let the old generation go        stop.c       end all in reverse order
  *     control.c    the control socket               status.c     its longest answer
  *     probe.c      does the site answer?            notify.c     systemd
+ *     files.c      files that change while they are in use
  *
  * The life of a slot:
  *
@@ -56,6 +57,7 @@ struct slot {
     bool is_foreign;     /* runs another program: gets signals instead of messages */
     bool was_killed;     /* we lost patience */
     bool is_attached;    /* the log process has its pipes */
+    uint32_t files;      /* parent->files_version when it was started */
     int channel, notify, lifeline, log_pipe[2], access_pipe[2];
     struct loop_watch channel_watch, notify_watch;
     struct loop_timer timer; /* by state: start deadline, backoff, patience */
@@ -134,7 +136,9 @@ struct parent {
     int control;
     struct loop_watch control_watch;
     struct list clients;
-    struct why reason; /* why the start, or the last change, failed */
+    struct why reason;             /* why the start, or the last change, failed */
+    struct loop_timer files_timer; /* while the serving generation has files to watch */
+    uint32_t files_version;        /* changes with each file that the processes took */
     struct loop_timer watchdog;
     int64_t watchdog_ms;
 };
@@ -198,6 +202,16 @@ void retire_released(struct parent *parent, struct slot *slot, uint64_t generati
 void retire_forget(struct parent *parent, struct slot *slot);
 void retire_advance(struct parent *parent);
 void retire_free_all(struct parent *parent);
+
+/* ---- files.c: files that may change without a reload (generation_watch) ---- */
+
+void files_init(struct parent *parent);
+/* Another generation serves. */
+void files_committed(struct parent *parent);
+/* It became ready: gets what was taken by others since it was started. */
+void files_ready(struct parent *parent, struct slot *slot);
+/* It uses the files that it was sent for that generation. */
+void files_taken(struct parent *parent, uint64_t generation);
 
 /* ---- stop ---- */
 

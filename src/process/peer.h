@@ -25,6 +25,7 @@ enum peer_service {
     PEER_STATUS,   /* the JSON text of `trilith status --json`, then the end */
     PEER_DATABASE, /* frames with the keeper of that server's database */
     PEER_PRIMARY,  /* an announcement for metrics/primary.h: nothing follows */
+    PEER_ACME,     /* frames with the process `acme` of that server */
 };
 
 enum {
@@ -69,16 +70,24 @@ struct peer_stream {
 
 /* Where the keeper of a database listens, below the state folder of the site. */
 #define PEER_DATABASE_SOCKET "run/database/keeper.sock"
+/* And the process `acme`. */
+#define PEER_ACME_SOCKET "run/acme/acme.sock"
 
 /* The answer to who asks for the server that it is on; peer_connect() goes there directly. */
 #define PEER_IS_HERE "is this server itself"
 
-/* Connects to PEER_STATUS or PEER_DATABASE of a server (this one's database too) through the
- * process `peer` of this one. state: the site's folder. Only for root, the parent's user and the
- * database's uid. *why begins with the server's name. */
+/* Connects to PEER_STATUS, PEER_DATABASE or PEER_ACME of a server (this one's database too) through
+ * the process `peer` of this one. state: the site's folder. Only for root, the parent's user and
+ * the uids of the database and of acme, which get to their own kind only. *why begins with the
+ * server's name. */
 MUST_CHECK enum err peer_connect(struct text state, struct text server, enum peer_service service,
                                  int64_t timeout_ms, struct peer_stream *stream_out,
                                  struct why *why);
+
+/* The same to PEER_DATABASE or PEER_ACME of this server, without `peer`. */
+MUST_CHECK enum err peer_connect_here(struct text state, enum peer_service service,
+                                      int64_t timeout_ms, struct peer_stream *stream_out,
+                                      struct why *why);
 
 /* Begins on a descriptor that is a connection already (the side that answers). Takes it over. */
 void peer_stream_init(struct peer_stream *stream, int fd, int64_t timeout_ms);

@@ -189,10 +189,17 @@ enum err peer_connect(struct text state, struct text server, enum peer_service s
     enum err err = call(state, &request, timeout_ms, stream_out, &reason);
     if (err == ERR_DENIED && service == PEER_DATABASE &&
         text_ends_with(text_of(reason.text), T(PEER_IS_HERE))) {
-        peer_stream_init(stream_out, -1, timeout_ms);
-        err = connect_path(state, PEER_DATABASE_SOCKET, &stream_out->fd, &reason);
+        err = peer_connect_here(state, service, timeout_ms, stream_out, &reason);
     }
     return err == OK ? OK : fail(why, err, "%s", reason.text);
+}
+
+enum err peer_connect_here(struct text state, enum peer_service service, int64_t timeout_ms,
+                           struct peer_stream *stream_out, struct why *why)
+{
+    const char *name = service == PEER_ACME ? PEER_ACME_SOCKET : PEER_DATABASE_SOCKET;
+    peer_stream_init(stream_out, -1, timeout_ms);
+    return connect_path(state, name, &stream_out->fd, why);
 }
 
 struct peer_heard peer_announce(struct text state, const struct site *site,

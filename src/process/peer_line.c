@@ -3,9 +3,10 @@
 
 #include "metrics/metrics.h"
 
-static const char *const services[] = {
-    [PEER_STATUS] = "status", [PEER_DATABASE] = "database", [PEER_PRIMARY] = "primary"
-};
+static const char *const services[] = { [PEER_STATUS] = "status",
+                                        [PEER_DATABASE] = "database",
+                                        [PEER_PRIMARY] = "primary",
+                                        [PEER_ACME] = "acme" };
 
 enum { NAME_LIMIT = 253, EPOCH_LIMIT_BITS = 53 };
 

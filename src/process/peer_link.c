@@ -308,15 +308,18 @@ void peer_link_from_here(struct peer *peer, int fd)
 {
     struct ucred who;
     socklen_t len = sizeof(who);
-    bool is_allowed =
-        peer->generation != NULL && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0 &&
-        (who.uid == 0 || who.uid == peer->parent_uid || who.uid == peer->database_uid);
+    bool is_allowed = peer->generation != NULL &&
+                      getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0 &&
+                      (who.uid == 0 || who.uid == peer->parent_uid ||
+                       who.uid == peer->database_uid || who.uid == peer->acme_uid);
     if (!is_allowed || count_links(peer, true, false) >= PEER_LINKS) {
         fd_close(&fd);
         return;
     }
     struct peer_link *link = link_new(peer, true);
     link->local = fd;
+    link->only_acme = who.uid == peer->acme_uid && who.uid != peer->parent_uid;
+    link->no_acme = who.uid == peer->database_uid && who.uid != peer->parent_uid;
     snprintf(link->who, sizeof(link->who), "pid %d", (int)who.pid);
     link_run(link);
 }

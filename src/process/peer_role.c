@@ -47,21 +47,6 @@ static void peer_title(const struct generation *generation, size_t index, char *
 
 /* ---- in the parent ---- */
 
-static enum err add_key(struct generation *generation, struct why *why)
-{
-    struct site_key key;
-    uint8_t secret[PEER_KEY_BYTES];
-    enum err err = site_key_of(generation, &key, why);
-    if (err != OK)
-        return err;
-    site_key_derive(&key, "peer", secret);
-    site_key_wipe(&key);
-    err = generation_add_data(generation, text_from((const char *)secret, sizeof(secret)),
-                              "peer.key", why);
-    explicit_bzero(secret, sizeof(secret));
-    return err;
-}
-
 static enum err add_board(struct generation *generation, struct why *why)
 {
     int old =
@@ -103,7 +88,7 @@ static enum err prepare(struct generation *generation, struct why *why)
 {
     struct address address = generation->server->address;
     address_set_port(&address, (uint16_t)generation->site->listen.control);
-    enum err err = add_key(generation, why);
+    enum err err = site_key_add(generation, "peer", "peer.key", why);
     if (err == OK)
         err = add_board(generation, why);
     if (err == OK)
@@ -154,6 +139,7 @@ static enum err use(struct swap *swap, const struct generation *next, struct why
     }
     peer->generation = next;
     peer->database_uid = generation_uid(next, "database");
+    peer->acme_uid = generation_uid(next, "acme");
     enum err err = loop_watch_start(swap->loop, &process->network,
                                     generation_fd(next, "peer.network"), LOOP_READ, on_network);
     if (err == OK)

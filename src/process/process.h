@@ -38,6 +38,8 @@ enum message_type {
     MESSAGE_WORKERS,  /* from an app: text is a JSON list of its workers for `status` */
     MESSAGE_NOTE,     /* from a role: text is a line for `status` ("importing guestbook") */
     MESSAGE_LOG_PIPE, /* to the log process: the read end of one more pipe; text says whose */
+    MESSAGE_FILES, /* to a role: files of its generation have changed; text: names, a line each */
+    MESSAGE_TAKEN, /* from a role: it uses them. A role that cannot stays with the old ones */
     MESSAGE_LAST,
 };
 
@@ -76,7 +78,8 @@ struct role;
 struct process_fd {
     char name[64]; /* "listen.http.0", "static.3", "app.guestbook.segment" */
     int fd;
-    struct address address; /* as asked for in generation_listen; len 0 for the others */
+    struct address address;     /* as asked for in generation_listen; len 0 for the others */
+    struct watched_file *watch; /* generation_watch; NULL: for good, and in roles */
 };
 
 struct generation {
@@ -99,6 +102,17 @@ int generation_fd(const struct generation *generation, const char *format, ...) 
 /* In a role's prepare(): adds a descriptor, owned by the generation from now on. */
 void generation_add_fd(struct generation *generation, int fd, const char *format, ...)
     PRINTF_LIKE(3, 4);
+
+/* In prepare(): when the file at that path is replaced, rewritten or appears, the roles that have
+ * the descriptor of this name get a new one of it (MESSAGE_FILES), without a reload. owner: only a
+ * plain file of that user counts, never a link, for folders that a role owns; (uid_t)-1: any. */
+void generation_watch(struct generation *generation, const char *path, uid_t owner,
+                      const char *format, ...) PRINTF_LIKE(4, 5);
+
+/* In a role, on MESSAGE_FILES: the message's descriptors change places with those of the same names
+ * in the generation; a second call undoes it. What is in the message is closed by its owner.
+ * ERR_PROTOCOL: the names and the descriptors do not fit, nothing was changed. */
+MUST_CHECK enum err generation_exchange(struct generation *generation, struct message *message);
 
 /* In prepare(): adds bytes (a password, a key) as a memory file that nobody can change any more. */
 MUST_CHECK enum err generation_add_data(struct generation *generation, struct text data,

@@ -142,3 +142,19 @@ void site_key_password(const struct site_key *key, const char *label, char out[S
         snprintf(out + i * 2, 3, "%02x", secret[i]);
     explicit_bzero(secret, sizeof(secret));
 }
+
+enum err site_key_add(struct generation *generation, const char *label, const char *name,
+                      struct why *why)
+{
+    struct site_key key;
+    uint8_t secret[SITE_KEY_BYTES];
+    enum err err = site_key_of(generation, &key, why);
+    if (err != OK)
+        return err;
+    site_key_derive(&key, label, secret);
+    site_key_wipe(&key);
+    err =
+        generation_add_data(generation, text_from((const char *)secret, sizeof(secret)), name, why);
+    explicit_bzero(secret, sizeof(secret));
+    return err;
+}

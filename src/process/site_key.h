@@ -47,6 +47,10 @@ MUST_CHECK enum err site_key_write(const char *path, const struct site_key *key,
 MUST_CHECK enum err site_key_of(const struct generation *generation, struct site_key *key_out,
                                 struct why *why);
 
+/* In prepare(): what is derived for the label, as the descriptor of that name. */
+MUST_CHECK enum err site_key_add(struct generation *generation, const char *label, const char *name,
+                                 struct why *why);
+
 /* HMAC-SHA256 of the label ("database/replication"): different labels, unrelated secrets. */
 void site_key_derive(const struct site_key *key, const char *label, uint8_t out[SITE_KEY_BYTES]);
 

@@ -210,6 +210,7 @@ void slot_ready(struct slot *slot, uint64_t generation)
         loop_timer_stop(parent->loop, &slot->timer);
         log_info("process", "ready", STRING("process", slot->title), INT("pid", slot->pid),
                  MS("after", slot->ready_ms - slot->started_ms));
+        files_ready(parent, slot);
     } else if (slot->pending == generation && generation != 0) {
         slot->pending = 0;
         slot->generation = generation;
@@ -252,12 +253,16 @@ static void on_message(struct slot *slot, const struct message *message)
     case MESSAGE_NOTE:
         replace_text(&slot->note, message->text);
         return;
+    case MESSAGE_TAKEN:
+        files_taken(slot->parent, message->generation);
+        return;
     case MESSAGE_CONFIG:
     case MESSAGE_COMMIT:
     case MESSAGE_DISCARD:
     case MESSAGE_DRAIN:
     case MESSAGE_STOP:
     case MESSAGE_LOG_PIPE:
+    case MESSAGE_FILES:
     case MESSAGE_LAST:
         break;
     }
@@ -337,6 +342,7 @@ void slot_start(struct slot *slot, const struct generation *generation, bool is_
     struct why why;
     slot->state = SLOT_STARTING;
     slot->generation = generation->number;
+    slot->files = parent->files_version;
     slot->pending = 0;
     slot->is_foreign = slot->was_killed = false;
     slot->started_ms = clock_now_ms();

@@ -93,6 +93,8 @@ static void handle(struct swap *swap, const struct message *message, struct gene
     case MESSAGE_WORKERS:
     case MESSAGE_NOTE:
     case MESSAGE_LOG_PIPE:
+    case MESSAGE_FILES: /* no role of this kind watches any */
+    case MESSAGE_TAKEN:
     case MESSAGE_LAST:
         break; /* never to a role of this kind */
     }

@@ -194,6 +194,8 @@ static void web_message(struct web *web)
     case MESSAGE_WORKERS:
     case MESSAGE_NOTE:
     case MESSAGE_LOG_PIPE:
+    case MESSAGE_FILES:
+    case MESSAGE_TAKEN:
     case MESSAGE_LAST:
         _exit(97);
     }

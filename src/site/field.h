@@ -123,7 +123,7 @@ void *append_item(struct arena *arena, void *array_pointer, size_t *count, size_
 /* The tables (fields_*.c); site_fields is the top. */
 extern const struct fields site_fields, listen_fields, web_fields, folder_fields, route_fields,
     app_fields, database_fields, dns_fields, record_fields, balancer_fields, upstream_fields,
-    tcp_fields, policy_fields, tls_fields, certificate_fields;
+    tcp_fields, policy_fields, tls_fields, certificate_fields, acme_fields;
 
 void read_servers(struct reading *reading, const struct node *node, const struct path *path,
                   void *section);

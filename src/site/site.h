@@ -209,9 +209,20 @@ struct site_certificate {
     struct site_place place;
 };
 
+enum site_challenge { CHALLENGE_HTTP, CHALLENGE_TLS_ALPN };
+
+struct site_acme {         /* RFC 8555: a CA that gives certificates by itself */
+    struct text directory; /* its URL, https */
+    struct text email;     /* for the CA to write to; empty: none */
+    struct text ca_file;   /* absolute: whom to trust to be the CA; empty: the system's list */
+    int64_t challenge;     /* enum site_challenge: how the names are proven */
+};
+
 struct site_tls {
     bool is_present;
-    bool is_local; /* by the site's own CA; else certificates */
+    bool is_local; /* by the site's own CA */
+    bool is_acme;  /* by a CA that is asked; else certificates */
+    struct site_acme acme;
     struct site_certificate *certificates;
     size_t certificate_count;
     bool redirect;  /* what comes to listen.http is sent to listen.https */

@@ -485,8 +485,23 @@ static const struct broken_site cases[] = {
         "dns: {}\n"
         "tls: { certificate: yes }\n"),
       "site.yaml:3:6: tls: there is nothing to encrypt: add web: or balancer:\n"
-      "site.yaml:3:21: tls.certificate: 'yes' is not allowed here; must be local, or the files of "
-      "one, like { chain: site.pem, key: site.key }, or a list of these\n" },
+      "site.yaml:3:21: tls.certificate: 'yes' is not allowed here; must be local, acme, or the "
+      "files of one, like { chain: site.pem, key: site.key }, or a list of these\n" },
+    { "ACME with mistakes",
+      T("site: www.foobar.com\n"
+        "web: { static: { /: a } }\n"
+        "tls: { certificate: acme, acme: { directory: \"http://ca\", email: me, challenge: dns-01, "
+        "ca-file: nowhere.pem } }\n"),
+      "site.yaml:3:46: tls.acme.directory: must be the URL of an ACME directory, like "
+      "https://acme-v02.api.letsencrypt.org/directory\n"
+      "site.yaml:3:66: tls.acme.email: must be a mail address, like admin@example.com\n"
+      "site.yaml:3:81: tls.acme.challenge: 'dns-01' is not known; allowed: http-01 "
+      "tls-alpn-01\n" },
+    { "ACME that is not used",
+      T("site: www.foobar.com\n"
+        "web: { static: { /: a } }\n"
+        "tls: { certificate: local, acme: {} }\n"),
+      "site.yaml:3:34: tls.acme: is used with `certificate: acme` only\n" },
     { "the secured site",
       T("site: www.foobar.com\n"
         "servers: { web-01: 198.51.100.11 }\n"

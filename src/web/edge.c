@@ -11,6 +11,7 @@
 #include "core/log.h"
 #include "core/memory.h"
 #include "core/sys.h"
+#include "web/https.h"
 #include "web/staple.h"
 
 #include <signal.h>
@@ -248,8 +249,30 @@ static void on_discard(struct web_edge *edge, uint64_t number)
     edge->next = NULL;
 }
 
-static void on_message(struct web_edge *edge, const struct message *message,
-                       struct generation *source)
+/* Certificates that came while we serve. Those that are no good are left alone: connections go on
+ * with what works. */
+static void on_files(struct web_edge *edge, struct message *message)
+{
+    struct why why = { "" };
+    struct web_generation *current = edge->current;
+    if (current == NULL || current->source->number != message->generation || edge->is_ending)
+        return;
+    enum err err = generation_exchange(current->source, message);
+    if (err != OK)
+        return;
+    err = web_https_renew(current, &why);
+    if (err == OK) {
+        web_staples_use(edge->staples, current->tls);
+        log_info("web", "new certificates are in use");
+        process_send(edge->process, MESSAGE_TAKEN, message->generation, T(""));
+        return;
+    }
+    log_warn("web", "new certificates are not used, the old ones stay", STRING("why", why.text));
+    err = generation_exchange(current->source, message);
+    (void)err; /* the same names as before */
+}
+
+static void on_message(struct web_edge *edge, struct message *message, struct generation *source)
 {
     switch (message->type) {
     case MESSAGE_CONFIG:
@@ -269,12 +292,16 @@ static void on_message(struct web_edge *edge, const struct message *message,
     case MESSAGE_STOP:
         edge_leave(edge, STOP_MS, 0);
         return;
+    case MESSAGE_FILES:
+        on_files(edge, message);
+        return;
     case MESSAGE_READY:
     case MESSAGE_FAILED:
     case MESSAGE_RELEASED:
     case MESSAGE_WORKERS:
     case MESSAGE_NOTE:
     case MESSAGE_LOG_PIPE:
+    case MESSAGE_TAKEN:
     case MESSAGE_LAST:
         return; /* not for an edge */
     }

@@ -5,7 +5,6 @@
  */
 #include "web/generation.h"
 #include "core/memory.h"
-#include "stream/tls.h"
 #include "web/compress.h"
 #include "web/https.h"
 #include "web/reply.h"
@@ -322,6 +321,7 @@ enum err web_generation_new(struct loop *loop, struct process *process, struct g
     struct web_generation *self = NEW(struct web_generation);
     self->arena = arena_new(ARENA_LIMIT, 0);
     self->source = source;
+    self->metrics = process->metrics;
     self->handler = (struct http_handler){ .name = "router", .start = router_start };
     self->routes = source->site->routes;
     self->files = web_files_new(FILE_MEMORY);
@@ -336,7 +336,7 @@ enum err web_generation_new(struct loop *loop, struct process *process, struct g
     if (err == OK)
         err = front_make(self, process, setup, front, why);
     if (err == OK && site_ends_tls(source->site, source->server))
-        err = web_https_make(source, process->metrics, &self->tls, why);
+        err = web_https_start(self, why);
     if (err == OK)
         err = config_make(self, why);
     if (err == OK)
@@ -362,7 +362,7 @@ void web_generation_free(struct web_generation *generation)
     board_leave(generation->balancer_series);
     for (size_t i = 0; generation->series != NULL && i < generation->route_count; i++)
         board_leave(generation->series[i]);
-    tls_context_unref(generation->tls);
+    web_https_end(generation);
     web_files_free(generation->files);
     web_compressors_free(generation->compressors);
     arena_free(generation->arena);

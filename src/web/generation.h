@@ -25,8 +25,10 @@ struct web_generation {
     struct http_handler *balancer; /* takes what comes from outside; NULL: the router does */
     void (*free_balancer)(struct http_handler *);
     struct board_series *balancer_series;
-    uint16_t inside;         /* port */
-    struct tls_context *tls; /* NULL: clients do not come in encrypted here */
+    uint16_t inside;               /* port */
+    struct tls_context *tls;       /* NULL: clients do not come in encrypted here */
+    struct metrics *metrics;       /* of this process */
+    struct challenges *challenges; /* of a CA; NULL: none is asked */
     struct web_files *files;
     struct web_compressors *compressors;
     struct web_pages pages;

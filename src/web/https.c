@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "core/memory.h"
 #include "core/sys.h"
+#include "metrics/challenges.h"
 #include "process/site_key.h"
 #include "stream/local_ca.h"
 #include "stream/tls.h"
@@ -18,6 +19,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+
+#define WEB_ACME_FILE "acme/site.pem" /* below the state folder, as src/acme writes it */
 
 enum {
     PEM_BYTES = 16384, /* of what is made here */
@@ -45,7 +48,9 @@ static enum err file_open(struct generation *generation, struct text file, bool 
     if (is_key && fstat(fd, &info) == 0 && (info.st_mode & S_IRWXO) != 0)
         log_warn("web", "everybody on this machine may use the file of a private key: chmod 600",
                  STRING("file", path));
-    generation_add_fd(generation, fd, is_key ? "tls.key.%zu" : "tls.chain.%zu", number);
+    const char *name = is_key ? "key" : "chain";
+    generation_add_fd(generation, fd, "tls.%s.%zu", name, number);
+    generation_watch(generation, path, (uid_t)-1, "tls.%s.%zu", name, number);
     return OK;
 }
 
@@ -147,9 +152,7 @@ static enum err pair_add(struct generation *generation, const uint8_t *secret,
         err = generation_add_data(generation, buffer_text(&chain), "tls.chain.0", why);
     if (err == OK)
         err = generation_add_data(generation, buffer_text(&key), "tls.key.0", why);
-    if (key.data != NULL)
-        explicit_bzero(key.data, key.len);
-    buffer_done(&key);
+    buffer_wipe(&key);
     return err;
 }
 
@@ -172,12 +175,46 @@ static enum err local_add(struct generation *generation, struct why *why)
     return err;
 }
 
+/* A plain file of the process `acme`; -1: there is none (yet). */
+static int acme_open(const struct generation *generation, const char *path)
+{
+    struct stat info;
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0 && (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode) ||
+                    info.st_uid != generation_uid(generation, "acme")))
+        fd_close(&fd);
+    return fd;
+}
+
+/* What the process `acme` got and keeps in one file, key and chain. Until there is any, and so that
+ * the site can be asked for the first one, the site's own CA stands in. */
+static enum err acme_add(struct generation *generation, struct why *why)
+{
+    static const char *const names[] = { "tls.chain.0", "tls.key.0" };
+    char path[4096];
+    enum err err = OK;
+    int len = snprintf(path, sizeof(path), "%.*s/" WEB_ACME_FILE, FMT(generation->state));
+    if (len < 0 || (size_t)len >= sizeof(path))
+        return fail(why, ERR_LIMIT, "the state folder's name is too long");
+    int fds[] = { acme_open(generation, path), acme_open(generation, path) };
+    if (fds[0] < 0 || fds[1] < 0)
+        err = local_add(generation, why);
+    for (size_t i = 0; i < COUNT(names); i++) {
+        if (fds[0] >= 0 && fds[1] >= 0)
+            generation_add_fd(generation, fds[i], "%s", names[i]);
+        generation_watch(generation, path, generation_uid(generation, "acme"), "%s", names[i]);
+    }
+    return err;
+}
+
 enum err web_https_prepare(struct generation *generation, struct why *why)
 {
     const struct site_tls *tls = &generation->site->tls;
     enum err err = secret_add(generation, why);
     if (err == OK && tls->is_local)
         err = local_add(generation, why);
+    if (err == OK && tls->is_acme)
+        err = acme_add(generation, why);
     for (size_t i = 0; i < tls->certificate_count && err == OK; i++) {
         err = file_open(generation, tls->certificates[i].chain, false, i, why);
         if (err == OK)
@@ -210,8 +247,8 @@ static enum err read_all(int fd, const char *name, struct buffer *out, struct wh
 static void pair_name(const struct generation *generation, size_t number, char out[512])
 {
     const struct site_tls *tls = &generation->site->tls;
-    if (tls->is_local)
-        snprintf(out, 512, "tls.certificate: local");
+    if (tls->is_local || tls->is_acme)
+        snprintf(out, 512, "tls.certificate: %s", tls->is_local ? "local" : "acme");
     else
         snprintf(out, 512, "tls.certificate: %.*s and %.*s", FMT(tls->certificates[number].chain),
                  FMT(tls->certificates[number].key));
@@ -234,13 +271,18 @@ static enum err secrets_read(const struct generation *generation, struct tls_set
     return OK;
 }
 
-static enum err context_make(const struct generation *generation, struct pair_files *files,
-                             size_t count, struct metrics *metrics,
-                             struct tls_context **context_out, struct why *why)
+static struct challenges *challenges_of(const struct generation *generation)
 {
+    return challenges_map(generation_fd(generation, "acme.challenges"), false);
+}
+
+static enum err context_make(const struct web_generation *self, struct pair_files *files,
+                             size_t count, struct tls_context **context_out, struct why *why)
+{
+    const struct generation *generation = self->source;
     struct tls_pair pairs[TLS_PAIRS_LIMIT];
     struct tls_settings settings = {
-        .pairs = pairs, .count = count, .protocol = "http/1.1", .metrics = metrics
+        .pairs = pairs, .count = count, .protocol = "http/1.1", .metrics = self->metrics
     };
     enum err err = OK;
     for (size_t i = 0; i < count && err == OK; i++) {
@@ -255,8 +297,10 @@ static enum err context_make(const struct generation *generation, struct pair_fi
     }
     if (err == OK)
         err = secrets_read(generation, &settings, why);
-    if (err == OK)
+    if (err == OK) {
+        settings.challenges = challenges_of(generation);
         err = tls_context_new(&settings, context_out, why);
+    }
     explicit_bzero(settings.secret, sizeof(settings.secret));
     explicit_bzero(settings.own_secret, sizeof(settings.own_secret));
     return err;
@@ -272,28 +316,51 @@ static void warn_of_end(const struct tls_context *context)
         log_warn("web", "a certificate expires soon", INT("days_left", left_s / DAY_S));
 }
 
-enum err web_https_make(const struct generation *generation, struct metrics *metrics,
-                        struct tls_context **context_out, struct why *why)
+static enum err read_pairs(const struct web_generation *self, struct tls_context **context_out,
+                           struct why *why)
 {
-    const struct site_tls *tls = &generation->site->tls;
-    size_t count = tls->is_local ? 1 : tls->certificate_count;
+    const struct site_tls *tls = &self->source->site->tls;
+    size_t count = tls->is_local || tls->is_acme ? 1 : tls->certificate_count;
     if (count > TLS_PAIRS_LIMIT)
         return fail(why, ERR_LIMIT, "at most %d certificates", TLS_PAIRS_LIMIT);
     struct pair_files *files = memory_new_array(count, sizeof(*files));
     tls_protect_keys();
     for (size_t i = 0; i < count; i++)
         files[i].chain = files[i].key = buffer_of(TLS_PEM_LIMIT);
-    enum err err = context_make(generation, files, count, metrics, context_out, why);
+    enum err err = context_make(self, files, count, context_out, why);
     for (size_t i = 0; i < count; i++) {
-        if (files[i].key.data != NULL)
-            explicit_bzero(files[i].key.data, files[i].key.len);
-        buffer_done(&files[i].key);
+        buffer_wipe(&files[i].key);
         buffer_done(&files[i].chain);
     }
     memory_free(files);
     if (err == OK)
         warn_of_end(*context_out);
     return err;
+}
+
+enum err web_https_start(struct web_generation *self, struct why *why)
+{
+    self->challenges = challenges_of(self->source);
+    return read_pairs(self, &self->tls, why);
+}
+
+void web_https_end(struct web_generation *self)
+{
+    tls_context_unref(self->tls);
+    challenges_unmap(self->challenges);
+}
+
+enum err web_https_renew(struct web_generation *self, struct why *why)
+{
+    struct tls_context *fresh;
+    if (self->tls == NULL)
+        return fail(why, ERR_STATE, "clients do not come in encrypted here");
+    enum err err = read_pairs(self, &fresh, why);
+    if (err != OK)
+        return err;
+    tls_context_unref(self->tls);
+    self->tls = fresh;
+    return OK;
 }
 
 /* ---- requests ---- */
@@ -363,6 +430,8 @@ bool web_https_first(const struct web_generation *self, struct http_exchange *ex
     const struct site *site = self->source->site;
     const struct http_request *request = http_exchange_request(exchange);
     bool is_outside = address_port(&request->server) != self->inside;
+    if (is_outside && web_challenge_answer(self, exchange))
+        return true;
     if (site->tls.redirect && is_outside && text_equal(request->scheme, T("http"))) {
         redirect(site, exchange);
         return true;

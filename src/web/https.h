@@ -8,8 +8,6 @@
 
 #include "web/generation.h"
 
-struct tls_context;
-
 /* What the secret of tickets is derived for from the site's (process/site_key.h). */
 #define WEB_TICKETS_LABEL "tls/tickets"
 
@@ -18,12 +16,19 @@ struct tls_context;
  * site, and behind it one that lives as long as the parent (docs/decisions/074). */
 MUST_CHECK enum err web_https_prepare(struct generation *generation, struct why *why);
 
-/* In an edge: reads them. Its handshakes are counted in metrics. */
-MUST_CHECK enum err web_https_make(const struct generation *generation, struct metrics *metrics,
-                                   struct tls_context **context_out, struct why *why);
+/* In an edge: reads them into self->tls. Its handshakes are counted in self->metrics. */
+MUST_CHECK enum err web_https_start(struct web_generation *self, struct why *why);
+void web_https_end(struct web_generation *self);
+
+/* In an edge that serves: reads them again; new connections get them, old ones keep theirs. On an
+ * error all stays. */
+MUST_CHECK enum err web_https_renew(struct web_generation *self, struct why *why);
 
 /* What comes before a route where clients come in. True: answered, with a redirect to HTTPS. */
 bool web_https_first(const struct web_generation *self, struct http_exchange *exchange);
+
+/* Answers a CA that proves a name; false: that is not what is asked. */
+bool web_challenge_answer(const struct web_generation *self, struct http_exchange *exchange);
 
 /* The value of Location: https://HOST[:PORT]/PATH[?QUERY]. Pure. */
 void web_https_target(struct buffer *out, const struct site *site,

@@ -46,9 +46,10 @@ class Load:
     """Runs in a thread from start() (or `with`) to stop()."""
 
     def __init__(self, port, clients=8, fresh=False, post=False, path="/", timeout=10.0,
-                 accept=lambda status, body: status == 200, pause=0.0):
+                 accept=lambda status, body: status == 200, pause=0.0, context=None):
         self.port, self.clients, self.fresh, self.path = port, clients, fresh, path
         self.timeout, self.accept, self.pause = timeout, accept, pause
+        self.secure = {"ssl": context, "server_hostname": "www.foobar.com"} if context else {}
         self.result = Result()
         body = b"text=" + b"x" * 200 if post else b""
         head = f"{'POST' if post else 'GET'} {path} HTTP/1.1\r\nHost: www.foobar.com\r\n"
@@ -88,7 +89,8 @@ class Load:
             try:
                 async with asyncio.timeout(self.timeout):
                     if connection is None:
-                        connection = await asyncio.open_connection("127.0.0.1", self.port)
+                        connection = await asyncio.open_connection("127.0.0.1", self.port,
+                                                                   **self.secure)
                     closes = await self._one(*connection)
                 if closes or self.fresh:
                     connection = self._close(connection)
