@@ -139,6 +139,7 @@ def haproxy(folder, how, path):
 global
   nbthread 1
   maxconn 4000
+  tune.bufsize 32768
   ssl-default-bind-options ssl-min-ver TLSv1.2
 defaults
   mode http

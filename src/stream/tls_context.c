@@ -4,6 +4,7 @@
  */
 #include "stream/tls_private.h"
 
+#include "core/address.h"
 #include "core/memory.h"
 #include "metrics/challenges.h"
 #include "stream/x509.h"
@@ -44,6 +45,9 @@ static int choose_certificate(SSL *ssl, int *alert, void *argument)
             SSL_set_SSL_CTX(ssl, context->certificates[i].ssl);
         return SSL_TLSEXT_ERR_OK;
     }
+    struct address address; /* RFC 6066 3: not a name, so nothing was asked for */
+    if (address_parse_ip(text_of(name), 0, &address) == OK)
+        return SSL_TLSEXT_ERR_NOACK;
     *alert = SSL_AD_UNRECOGNIZED_NAME;
     return SSL_TLSEXT_ERR_ALERT_FATAL;
 }

@@ -15,7 +15,7 @@ enum {
     CLOCK_SKEW_S = 300,   /* of the responder */
     NO_END_S = 12 * 3600, /* an answer that says no end: so long is it used */
     LEAST_S = 60,         /* between two questions */
-    AGAIN_LEAST_S = 10,   /* after a failure */
+    AGAIN_LEAST_S = 2,    /* after a failure */
     AGAIN_MOST_S = 3600,
 };
 

@@ -38,7 +38,7 @@ MUST_CHECK enum err tls_staple_ask(const struct tls_context *context, size_t ind
 MUST_CHECK enum err tls_staple_take(struct tls_context *context, size_t index, struct text answer,
                                     int64_t now_s, struct why *why);
 
-/* A question failed: the next is due 10 s later, then later each time, up to an hour. */
+/* A question failed: the next is due 2 s later, then later each time, up to an hour. */
 void tls_staple_put_off(struct tls_context *context, size_t index, int64_t now_s);
 
 /* What is known of the same certificates in an earlier context. */

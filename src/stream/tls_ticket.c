@@ -92,7 +92,9 @@ int tls_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_
         }
         if (!start(tickets, key, iv, cipher, mac, is_new != 0))
             return FAILED;
-        return age > 0 ? OLD : GOOD;
+        /* clients use a ticket of TLS 1.3 once (RFC 8446 C.4), so each resumption brings the next
+         */
+        return age > 0 || kind == KIND_1_3 ? OLD : GOOD;
     }
     return UNKNOWN;
 }

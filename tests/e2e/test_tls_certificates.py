@@ -113,5 +113,5 @@ def test_a_dead_responder_harms_nobody(workshop, authority):
     assert https.curl("/small.txt") == b"small\n"
     assert https.staple() is None
     harness.wait_for(lambda: "no OCSP staple" in https.site.all_logs(), 10, "a line in the log")
-    with authority.responder():  # asked again ten seconds later
+    with authority.responder():  # asked again some seconds later
         harness.wait_for(lambda: https.staple() == "good", 30, "a staple")
