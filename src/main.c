@@ -127,6 +127,17 @@ static bool read_member(const void *context, struct text rest, struct balancer_b
     return true;
 }
 
+/* The same among servers of the site: known by name, or by address. */
+static bool read_inside(const void *context, struct text rest, struct balancer_backend *out)
+{
+    struct site_backend backend = { 0 };
+    if (site_backend_read(context, rest, HTTP_PORT, &backend) != NULL)
+        return false;
+    *out = backend_of(&backend);
+    out->tls_name = backend.server != NULL ? backend.server->name : backend.host;
+    return true;
+}
+
 /* The backends of a pool but for the server `own`; the pool's array is the caller's to free. */
 static void fill_pool(const struct web_setup *setup, const struct site_pool *from,
                       const struct site_server *own, struct balancer_pool *out)
@@ -142,12 +153,21 @@ static void fill_pool(const struct web_setup *setup, const struct site_pool *fro
         .health = process->health,
         .lane = process->index,
         .cursor = board_cursor(process->board, from->name.data, from->name.len),
-        .read_member = own == NULL ? read_member : NULL,
+        .tls = from->is_secure ? setup->inside : NULL,
+        .read_member = own != NULL       ? NULL
+                       : from->is_secure ? read_inside
+                                         : read_member,
         .context = setup->generation->site,
     };
-    for (size_t i = 0; i < from->backend_count; i++)
-        if (own == NULL || from->backends[i].server != own)
-            backends[out->count++] = backend_of(&from->backends[i]);
+    for (size_t i = 0; i < from->backend_count; i++) {
+        const struct site_backend *backend = &from->backends[i];
+        if (own != NULL && backend->server == own)
+            continue;
+        backends[out->count] = backend_of(backend);
+        if (from->is_secure)
+            backends[out->count].tls_name = backend->server->name;
+        out->count++;
+    }
 }
 
 /* NULL: there is no server but `own`. */

@@ -26,6 +26,7 @@
 #include "http/http.h"
 
 struct metrics;
+struct tls_context;
 struct board_series;
 struct health_board;
 
@@ -81,6 +82,7 @@ struct balancer_backend {
     struct text host;
     int64_t port;
     struct text authority; /* Host of a request without one */
+    struct text tls_name;  /* that its certificate must cover, when the pool has TLS */
     int64_t weight;        /* 1 to 1000; 0: nothing new */
     bool is_backup;        /* used only while no other is usable */
 };
@@ -90,6 +92,7 @@ struct balancer_pool {
     struct balancer_policy policy;
     const struct balancer_backend *backends;
     size_t count;
+    struct tls_context *tls;     /* to connect to them with; NULL: without. Layer 7 only */
     struct metrics *metrics;     /* of this process, or NULL */
     struct health_board *health; /* or NULL */
     size_t lane;                 /* this process' on the health board */

@@ -159,6 +159,8 @@ struct backend *backend_open(struct target *target, const struct address *addres
         memory_free(backend);
         return NULL;
     }
+    if (target->peer != NULL)
+        stream_secure_client(backend->stream, target->peer, 0);
     stream_expect_small(backend->stream);
     list_append(&upstream->busy, &backend->link);
     upstream->backend_count++;

@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "core/memory.h"
 #include "metrics/metrics.h"
+#include "stream/tls.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -401,6 +402,16 @@ static char *copy_text(struct text text)
     return copy;
 }
 
+/* What cannot be a name is covered by no certificate; nothing is ever sent there without TLS. */
+static void set_peer(struct target *target, struct text name)
+{
+    struct tls_context *tls = target->pool->tls;
+    if (tls == NULL || tls_peer_new(tls, name, &target->peer, NULL) == OK)
+        return;
+    if (tls_peer_new(tls, T("no-name.invalid"), &target->peer, NULL) != OK)
+        abort();
+}
+
 static void target_init(struct target *target, struct pool *pool, uint32_t index,
                         const struct balancer_backend *backend)
 {
@@ -414,6 +425,7 @@ static void target_init(struct target *target, struct pool *pool, uint32_t index
                                .weight = backend->weight };
     list_init(&target->users);
     list_init(&target->idle);
+    set_peer(target, backend->tls_name);
     if (backend->board.len > 0)
         target->entry = health_use(pool->health, backend->board);
     target->lane = health_lane(pool->health, target->entry, pool->lane);
@@ -456,6 +468,7 @@ void pool_init(struct pool *pool, struct loop *loop, const struct balancer_pool 
                            .hash_name = copy_text(settings->policy.hash_name),
                            .sticky = copy_text(settings->policy.sticky),
                            .policy = settings->policy,
+                           .tls = settings->tls != NULL ? tls_context_ref(settings->tls) : NULL,
                            .health = settings->health,
                            .lane = settings->lane,
                            .read_member = settings->read_member,
@@ -496,7 +509,9 @@ void pool_done(struct pool *pool)
         memory_free(target->name);
         memory_free(target->authority);
         memory_free(target->host);
+        tls_peer_unref(target->peer);
     }
+    tls_context_unref(pool->tls);
     for (size_t i = 0; i < COUNT(pool->choosers); i++)
         chooser_free(pool->choosers[i]);
     memory_free(pool->targets);

@@ -39,6 +39,7 @@ struct target {
     size_t address_at; /* the last one that worked */
     char *host;        /* NULL: addresses are fixed */
     uint16_t port;
+    struct tls_peer *peer;   /* NULL: connections are without TLS */
     struct resolve *resolve; /* a question that is being asked */
     struct loop_timer resolve_timer;
     bool is_unresolved; /* as the log was told */
@@ -80,6 +81,7 @@ struct pool {
     const void *context;
     struct chooser *choosers[2]; /* of those in the first row, and of the backup */
     struct target **by_id;       /* sorted, for the sticky cookie */
+    struct tls_context *tls;     /* NULL: connections are without */
     struct health_board *health;
     uint32_t health_version;
     struct budget budget;

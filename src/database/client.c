@@ -41,6 +41,15 @@ static void set_options(MYSQL *mysql, const struct client_target *target)
     mysql_optionsv(mysql, MYSQL_OPT_PROTOCOL, &protocol);
     mysql_optionsv(mysql, MYSQL_OPT_LOCAL_INFILE, &off);
     mysql_optionsv(mysql, MYSQL_SET_CHARSET_NAME, "utf8mb4");
+    if (target->tls == NULL || target->socket != NULL)
+        return;
+    const my_bool on = 1;
+    mysql_optionsv(mysql, MYSQL_OPT_SSL_ENFORCE, &on);
+    mysql_optionsv(mysql, MYSQL_OPT_SSL_VERIFY_SERVER_CERT, &on); /* its address, too */
+    mysql_optionsv(mysql, MARIADB_OPT_TLS_VERSION, "TLSv1.3");
+    mysql_optionsv(mysql, MYSQL_OPT_SSL_CA, target->tls->authority);
+    mysql_optionsv(mysql, MYSQL_OPT_SSL_CERT, target->tls->chain);
+    mysql_optionsv(mysql, MYSQL_OPT_SSL_KEY, target->tls->key);
 }
 
 enum err client_open(const struct client_target *target, struct client **client_out,

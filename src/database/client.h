@@ -8,12 +8,14 @@
 
 #include "core/address.h"
 #include "core/arena.h"
+#include "stream/inside.h"
 
 struct client;
 
 struct client_target {
-    const char *socket;            /* path; NULL: address */
-    const struct address *address; /* with port */
+    const char *socket;             /* path; NULL: address */
+    const struct address *address;  /* with port */
+    const struct inside_files *tls; /* to show there, and whom to believe; NULL: without TLS */
     struct text user;
     const char *password;
     int timeout_s; /* to connect, and for each answer */

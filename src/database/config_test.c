@@ -2,6 +2,9 @@
 #include "database/config.h"
 
 #include "core/test.h"
+#include "database/tier.h"
+
+#include <stdio.h>
 
 static bool has(const struct buffer *buffer, const char *part)
 {
@@ -120,4 +123,38 @@ TEST(database_versions_and_sizes_are_read)
     CHECK(database_log_bytes(0) == 96 << 20, "least");
     CHECK(database_log_bytes((int64_t)1 << 30) == 256 << 20, "a quarter");
     CHECK(database_log_bytes((int64_t)1 << 40) == (int64_t)2048 << 20, "most");
+}
+
+TEST(database_accounts_of_secured_servers)
+{
+    struct site_server servers[] = { { .name = T("db-01") }, { .name = T("db-02") } };
+    struct database_passwords passwords = { { "a", "b", "c", "d", "e", "f" } };
+    struct site site = { .servers = servers, .server_count = 2, .tls.is_present = true };
+    site.database = (struct site_database){ .is_present = true, .name = T("shop") };
+    for (size_t i = 0; i < 2; i++)
+        REQUIRE(address_parse_ip(i == 0 ? T("192.0.2.1") : T("192.0.2.2"), 0,
+                                 &servers[i].address) == OK,
+                "address");
+    for (int is_mutual = 0; is_mutual < 2; is_mutual++) {
+        static const char *const accounts[] = { "`shop`", "`trilith_monitor`",
+                                                "`trilith_replication`" };
+        struct buffer out = buffer_of(65536);
+        site.tls.inside = is_mutual ? INSIDE_MUTUAL : INSIDE_PLAIN;
+        database_tier_write_init(&out, &site, &passwords, true);
+        for (size_t i = 0; i < COUNT(accounts); i++) {
+            char wanted[128];
+            const char *password = i == 0 ? "a" : i == 1 ? "d" : "e";
+            snprintf(wanted, sizeof(wanted), "CREATE USER %s@'192.0.2.2' IDENTIFIED BY '%s'%s;\n",
+                     accounts[i], password, is_mutual ? " REQUIRE X509" : "");
+            CHECK(has(&out, wanted), "%s", wanted);
+        }
+        CHECK(has(&out, "CREATE USER `shop`@'localhost' IDENTIFIED BY 'a';\n"), "the socket");
+        buffer_done(&out);
+    }
+    struct inside_files files = { .authority = "/a", .chain = "/c", .key = "/k" };
+    struct buffer out = buffer_of(4096);
+    database_tier_write_tls(&out, &files);
+    CHECK(has(&out, "ssl_ca = /a\nssl_cert = /c\nssl_key = /k\n"), "files");
+    CHECK(has(&out, "require_secure_transport = ON\n"), "nothing in the clear");
+    buffer_done(&out);
 }

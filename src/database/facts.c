@@ -123,6 +123,30 @@ static enum err set_semi_sync(const struct steer *steer, struct why *why)
     return err == OK ? client_run(steer->client, why, "START SLAVE IO_THREAD") : err;
 }
 
+/* With the certificates that the server shows those who connect to it, by their names in its
+ * process. */
+static enum err write_tls(struct client *client, struct buffer *sql, struct why *why)
+{
+    static const char *const rows[][2] = { { "MASTER_SSL_CA", "ca" },
+                                           { "MASTER_SSL_CERT", "cert" },
+                                           { "MASTER_SSL_KEY", "private" } };
+    struct client_rows answer;
+    struct arena *arena = arena_new(ARENA_LIMIT, 0);
+    enum err err = client_query(client,
+                                "SELECT @@require_secure_transport AS is_secure, @@ssl_ca AS ca, "
+                                "@@ssl_cert AS cert, @@ssl_key AS private",
+                                arena, &answer, why);
+    bool is_secure = err == OK && client_number(&answer, 0, "is_secure", 0) != 0;
+    buffer_print(sql, ", MASTER_SSL = %d, MASTER_SSL_VERIFY_SERVER_CERT = %d", is_secure,
+                 is_secure);
+    for (size_t i = 0; is_secure && i < COUNT(rows); i++) {
+        buffer_print(sql, ", %s = ", rows[i][0]);
+        quote_string(sql, client_value(&answer, 0, rows[i][1]));
+    }
+    arena_free(arena);
+    return err;
+}
+
 static enum err set_up(const struct steer *steer, struct why *why)
 {
     struct buffer sql AUTO(buffer_done) = buffer_of(STATEMENT_LIMIT);
@@ -135,10 +159,13 @@ static enum err set_up(const struct steer *steer, struct why *why)
     quote_string(&sql, text_of(steer->replication_password));
     buffer_append(&sql, T(", MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1, "
                           "MASTER_HEARTBEAT_PERIOD = 1"));
+    enum err err = write_tls(steer->client, &sql, why);
+    if (err != OK)
+        return err;
     buffer_append_byte(&sql, 0);
     if (sql.failed)
         return fail(why, ERR_LIMIT, "the statement is too long");
-    enum err err = client_run(steer->client, why, "STOP SLAVE");
+    err = client_run(steer->client, why, "STOP SLAVE");
     if (err == OK)
         err = client_query(steer->client, sql.data, NULL, NULL, why);
     explicit_bzero(sql.data, sql.len);

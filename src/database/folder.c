@@ -299,6 +299,8 @@ static enum err write_files(const struct database_start *start, struct why *why)
                            start->site != NULL);
     if (start->site != NULL) {
         database_tier_write_options(&options, start->site, start->server);
+        if (start->tls != NULL)
+            database_tier_write_tls(&options, start->tls);
         database_tier_write_init(&init, start->site, start->passwords, is_logged(start));
     } else {
         database_write_init(&init, start->database, start->password);

@@ -14,6 +14,7 @@ struct database_start {
     const struct site_server *server;
     const struct database_passwords *passwords;
     struct text listen;                            /* the server's address, for a port */
+    const struct inside_files *tls;                /* for connections of others; NULL: none */
     struct text password;                          /* the application user's, without a tier */
     void (*note)(void *owner, const char *format); /* tells a person what takes its time */
     void *owner;

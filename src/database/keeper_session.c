@@ -32,8 +32,11 @@ enum err session_client(struct session *session, const struct site_server *serve
     if (database_account_password(session->generation, account, password) != OK)
         return fail(why, ERR_MISSING, "the parent gave no password");
     address_set_port(&address, (uint16_t)database_port(session->site));
+    struct inside_files files;
     const struct client_target target = { .socket = is_here ? session->place.socket : NULL,
                                           .address = &address,
+                                          .tls = inside_files(session->generation, &files) ? &files
+                                                                                           : NULL,
                                           .user = database_account_name(session->site, account),
                                           .password = password,
                                           .timeout_s = timeout_s };

@@ -63,8 +63,10 @@ static enum err open_remote(struct watch *watch, const struct site_server *serve
                             struct client **client, struct why *why)
 {
     struct address address = server->address;
+    struct inside_files files;
     struct client_target target = {
         .address = &address,
+        .tls = inside_files(watch->swap.live, &files) ? &files : NULL,
         .user = database_account_name(watch->swap.live->site, ACCOUNT_MONITOR),
         .password = watch->password[ACCOUNT_MONITOR],
         .timeout_s = REMOTE_TIMEOUT_S,

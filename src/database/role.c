@@ -9,6 +9,7 @@
 #include "database/child.h"
 #include "database/folder.h"
 #include "database/secrets.h"
+#include "stream/inside.h"
 
 #include <stdio.h>
 
@@ -59,6 +60,8 @@ static enum err compare(const struct generation *now, const struct generation *n
         if (numbers[i].now != numbers[i].next)
             return fail(why, ERR_STATE, "database.%s changed: stop the site and start it again",
                         numbers[i].name);
+    if (site_secures_inside(now->site) != site_secures_inside(next->site))
+        return fail(why, ERR_STATE, "tls.inside changed: stop the site and start it again");
     if (database_is_tier(now->site) != database_is_tier(next->site))
         return fail(why, ERR_STATE,
                     "the database's site got its first or lost its last other "
@@ -96,7 +99,10 @@ static enum err become_mariadbd(struct process *self, struct arena *arena, struc
     char own_address[ADDRESS_TEXT_SIZE];
     struct text listen = site->listen.address;
     address_format_ip(&generation->server->address, own_address);
+    struct inside_files files;
+    bool is_secure = is_tier && inside_files(generation, &files);
     struct database_start start = { .place = &place,
+                                    .tls = is_secure ? &files : NULL,
                                     .database = &site->database,
                                     .site = is_tier ? site : NULL,
                                     .server = generation->server,
@@ -113,7 +119,8 @@ static enum err become_mariadbd(struct process *self, struct arena *arena, struc
     if (options.data == NULL)
         return fail(why, ERR_LIMIT, "the state folder's name is too long");
     char *arguments[] = { start.program, (char *)(uintptr_t)options.data, NULL };
-    return process_exec(self, start.program, arguments, child_environment, NULL, 0, why);
+    return process_exec(self, start.program, arguments, child_environment, files.fds,
+                        is_secure ? COUNT(files.fds) : 0, why);
 }
 
 static int run(struct process *self)
@@ -132,7 +139,7 @@ const struct role database_role = {
     .summary = "a private MariaDB: made at the first start, supervised, never the system's own",
     .reload = RELOAD_KEEP,
     .start_order = 10,
-    .needs = "database.",
+    .needs = "database. " INSIDE_NEEDS,
     .count = database_count,
     .title = database_title,
     .prepare = database_prepare,

@@ -10,6 +10,7 @@
 #include "database/config.h"
 #include "database/sql.h"
 #include "process/site_key.h"
+#include "stream/inside.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -214,5 +215,7 @@ enum err database_prepare(struct generation *generation, struct why *why)
     struct arena *arena = arena_new(STATE_PATHS_LIMIT, 0);
     enum err err = prepare_in(generation, arena, why);
     arena_free(arena);
-    return err == OK ? OK : fail_in(why, err, "database");
+    if (err != OK)
+        return fail_in(why, err, "database");
+    return database_is_tier(site) ? inside_prepare(generation, why) : OK;
 }

@@ -70,11 +70,17 @@ void sql_backend_lose(struct sql_backend *backend)
 
 /* ---- the login ---- */
 
+/* As the server is told them. */
+static uint64_t said_capabilities(const struct sql_backend *backend)
+{
+    return backend->capabilities | (stream_is_secure(backend->wire.stream) ? SQL_TLS : 0);
+}
+
 static void send_login(struct sql_backend *backend)
 {
     char answer[SQL_SCRAMBLE];
     struct sql_login login = {
-        .capabilities = backend->capabilities,
+        .capabilities = said_capabilities(backend),
         .collation = backend->collation,
         .user = text_of(backend->login),
         .schema = text_of(backend->schema),
@@ -83,6 +89,40 @@ static void send_login(struct sql_backend *backend)
     sql_login_write(&backend->wire.waiting, &login, ++backend->sequence);
     backend->state = SQL_ENTERING;
     sql_wire_flush(&backend->wire);
+}
+
+static void answer_greeting(struct sql_backend *backend)
+{
+    if (backend->is_relayed && backend->user->challenged != NULL) {
+        backend->state = SQL_RELAYING;
+        backend->user->challenged(backend);
+        return;
+    }
+    send_login(backend);
+}
+
+/* ---- TLS: asked for in the clear, and nothing else is said before it ---- */
+
+static void not_secure(struct sql_backend *backend, const char *reason)
+{
+    struct sql_server *server = backend->server;
+    if (server->is_up) /* else it is known, and tried again all the time */
+        log_warn("sql", "a server cannot be spoken to by TLS", STRING("server", server->name),
+                 STRING("reason", reason));
+    give_up(backend, T(""));
+}
+
+static void ask_tls(struct sql_backend *backend, bool is_offered)
+{
+    if (!is_offered) {
+        not_secure(backend, "it offers none");
+        return;
+    }
+    backend->state = SQL_ASKING;
+    sql_login_write_tls(&backend->wire.waiting, backend->capabilities, backend->collation,
+                        ++backend->sequence);
+    sql_wire_flush(&backend->wire);
+    sql_wire_hurry(&backend->wire);
 }
 
 static void take_greeting(struct sql_backend *backend, struct text body)
@@ -108,18 +148,16 @@ static void take_greeting(struct sql_backend *backend, struct text body)
         backend->capabilities |= SQL_CLIENT_MYSQL;
     memcpy(backend->challenge, greeting.challenge, SQL_SCRAMBLE);
     memcpy(proxy->version, greeting.version, sizeof(proxy->version));
-    if (backend->is_relayed && backend->user->challenged != NULL) {
-        backend->state = SQL_RELAYING;
-        backend->user->challenged(backend);
-        return;
-    }
-    send_login(backend);
+    if (backend->server->peer == NULL)
+        answer_greeting(backend);
+    else
+        ask_tls(backend, (greeting.capabilities & SQL_TLS) != 0);
 }
 
 void sql_backend_relay(struct sql_backend *backend, struct text answer)
 {
     struct sql_login login = {
-        .capabilities = backend->capabilities,
+        .capabilities = said_capabilities(backend),
         .collation = backend->collation,
         .user = text_of(backend->login),
         .schema = text_of(backend->schema),
@@ -202,11 +240,18 @@ static void login_late(struct loop_timer *timer)
 static void connected(struct stream *stream, enum err err)
 {
     struct sql_backend *backend = stream_owner(stream);
-    if (err != OK) {
+    bool was_securing = backend->state == SQL_SECURING;
+    if (err != OK && was_securing)
+        not_secure(backend, err == ERR_DENIED || err == ERR_PROTOCOL ? stream_failure(stream)
+                                                                     : err_text(err));
+    else if (err != OK)
         give_up(backend, T(""));
+    else if (was_securing)
+        answer_greeting(backend);
+    if (err != OK || backend->wire.stream == NULL)
         return;
-    }
-    backend->state = SQL_GREETING;
+    if (!was_securing)
+        backend->state = SQL_GREETING;
     stream_expect_small(stream);
     stream_receive(stream, 0);
 }
@@ -218,7 +263,8 @@ static void received(struct stream *stream, struct text data, enum err err)
         give_up(backend, T(""));
         return;
     }
-    if (backend->state == SQL_UNUSED) { /* it says goodbye, or talks out of turn */
+    if (backend->state == SQL_UNUSED || backend->state == SQL_ASKING) {
+        /* it says goodbye, or talks out of turn */
         give_up(backend, T(""));
         return;
     }
@@ -239,8 +285,18 @@ static void sent(struct stream *stream, enum err err)
         give_up(backend, T(""));
         return;
     }
-    if (!sql_wire_sent(&backend->wire) && backend->state == SQL_OPEN)
+    if (sql_wire_sent(&backend->wire))
+        return;
+    if (backend->state == SQL_OPEN)
         backend->user->sent(backend);
+    if (backend->state != SQL_ASKING)
+        return;
+    if (backend->server->peer == NULL) { /* the site file changed meanwhile */
+        give_up(backend, T(""));
+        return;
+    }
+    backend->state = SQL_SECURING;
+    stream_secure_client(stream, backend->server->peer, LOGIN_MS);
 }
 
 void sql_backend_resume(struct sql_backend *backend)

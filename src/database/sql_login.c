@@ -111,16 +111,29 @@ bool sql_login_read(struct text body, struct sql_login *login_out)
     return !reader.bad;
 }
 
+static void write_login_head(struct buffer *out, uint64_t capabilities, uint16_t collation)
+{
+    sql_put(out, capabilities & 0xffffffff, 4);
+    sql_put(out, 1 << 30, 4); /* the largest packet; the server has its own limit */
+    sql_put(out, collation, 1);
+    for (size_t i = 0; i < 19; i++)
+        buffer_append_byte(out, 0);
+    sql_put(out, capabilities & SQL_CLIENT_MYSQL ? 0 : capabilities >> 32, 4);
+}
+
+void sql_login_write_tls(struct buffer *out, uint64_t capabilities, uint16_t collation,
+                         uint8_t sequence)
+{
+    size_t begin = sql_packet_begin(out);
+    write_login_head(out, capabilities | SQL_TLS, collation);
+    sql_packet_end(out, begin, sequence);
+}
+
 void sql_login_write(struct buffer *out, const struct sql_login *login, uint8_t sequence)
 {
     size_t begin = sql_packet_begin(out);
     uint64_t capabilities = login->capabilities;
-    sql_put(out, capabilities & 0xffffffff, 4);
-    sql_put(out, 1 << 30, 4); /* the largest packet; the server has its own limit */
-    sql_put(out, login->collation, 1);
-    for (size_t i = 0; i < 19; i++)
-        buffer_append_byte(out, 0);
-    sql_put(out, capabilities & SQL_CLIENT_MYSQL ? 0 : capabilities >> 32, 4);
+    write_login_head(out, capabilities, login->collation);
     buffer_append(out, login->user);
     buffer_append_byte(out, 0);
     if (capabilities & SQL_AUTH_LENENC)

@@ -40,6 +40,9 @@ struct sql_login { /* texts are slices of the packet */
 
 /* The body of a client's first packet. */
 bool sql_login_read(struct text body, struct sql_login *login_out);
+/* What comes before the login where it is to be encrypted; capabilities as in the login. */
+void sql_login_write_tls(struct buffer *out, uint64_t capabilities, uint16_t collation,
+                         uint8_t sequence);
 void sql_login_write(struct buffer *out, const struct sql_login *login, uint8_t sequence);
 
 /* The body of COM_CHANGE_USER, command byte included; capabilities are those of the connection. */

@@ -120,6 +120,12 @@ TEST(sql_tls_is_asked_for_in_a_short_login)
     char body[32] = { 0 };
     body[1] = (char)(uint8_t)((SQL_TLS | SQL_PROTOCOL_41) >> 8);
     CHECK(sql_login_read(text_from(body, sizeof(body)), &login) && login.wants_tls, "TLS");
+    struct buffer out AUTO(buffer_done) = buffer_of(64);
+    sql_login_write_tls(&out, SQL_PROTOCOL_41 | SQL_TRANSACTIONS, 45, 1);
+    CHECK(out.len == SQL_HEAD + sizeof(body) && out.data[3] == 1, "%zu bytes", out.len);
+    REQUIRE(sql_login_read(body_of(&out), &login), "ours");
+    CHECK(login.wants_tls && login.collation == 45, "TLS");
+    CHECK(login.capabilities == (SQL_PROTOCOL_41 | SQL_TRANSACTIONS | SQL_TLS), "the rest");
 }
 
 TEST(sql_native_password)

@@ -26,6 +26,7 @@
 #include "database/sql_upload.h"
 #include "metrics/metrics.h"
 #include "stream/stream.h"
+#include "stream/tls.h"
 
 enum {
     SQL_SERVERS = 16,
@@ -97,7 +98,8 @@ struct sql_server {
     struct list pool;           /* unused connections, last used first */
     size_t pool_count;
     struct sql_watch *watch;
-    void *board; /* its entry there */
+    struct tls_peer *peer; /* who it must be, by TLS; NULL: without */
+    void *board;           /* its entry there */
 };
 
 struct sql_settings {
@@ -147,6 +149,8 @@ struct sql_proxy *sql_proxy_new(struct loop *loop, struct metrics *metrics,
  * NULL: too many. */
 struct sql_server *sql_proxy_add(struct sql_proxy *proxy, struct text name,
                                  const struct address *address, bool is_named);
+/* From now on connections to it are made by TLS, or without (NULL). */
+void sql_server_secure(struct sql_server *server, struct tls_context *tls);
 /* Lets go of servers that are leaving. */
 void sql_proxy_sweep(struct sql_proxy *proxy);
 /* Accepts on fd, which stays the caller's. False: too many, or no descriptor is left. */
@@ -206,6 +210,8 @@ struct sql_backend {
     enum {
         SQL_CONNECTING,
         SQL_GREETING,
+        SQL_ASKING,   /* for TLS, which begins when that has left */
+        SQL_SECURING, /* the handshake */
         SQL_RELAYING, /* the client is asked to answer the challenge */
         SQL_ENTERING,
         SQL_OPEN,

@@ -10,6 +10,7 @@
 #include "core/memory.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { WAKE_MS = 5 /* how often is looked for a primary while somebody waits */ };
 
@@ -304,6 +305,14 @@ static struct sql_server *find_server(struct sql_proxy *proxy, struct text name)
     return NULL;
 }
 
+void sql_server_secure(struct sql_server *server, struct tls_context *tls)
+{
+    tls_peer_unref(server->peer);
+    server->peer = NULL;
+    if (tls != NULL && tls_peer_new(tls, text_of(server->name), &server->peer, NULL) != OK)
+        abort(); /* the name of a server always is one */
+}
+
 struct sql_server *sql_proxy_add(struct sql_proxy *proxy, struct text name,
                                  const struct address *address, bool is_named)
 {
@@ -387,6 +396,7 @@ void sql_proxy_free(struct sql_proxy *proxy)
     for (size_t i = 0; i < proxy->server_count; i++) {
         sql_watch_stop(&proxy->servers[i]);
         sql_pool_close(&proxy->servers[i]);
+        sql_server_secure(&proxy->servers[i], NULL);
     }
     while (proxy->session_count > 0 || proxy->backend_count > 0)
         loop_turn(proxy->loop, 100); /* everything was aborted: all come back soon */

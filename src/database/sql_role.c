@@ -10,6 +10,7 @@
 #include "database/secrets.h"
 #include "database/sql_private.h"
 #include "process/swap.h"
+#include "stream/inside.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -121,7 +122,7 @@ static enum err address_of(const struct generation *generation, const struct sit
 }
 
 static enum err add_servers(struct sql_process *sql, const struct generation *generation,
-                            struct why *why)
+                            struct tls_context *tls, struct why *why)
 {
     const struct site *site = generation->site;
     for (size_t i = 0; i < sql->proxy->server_count; i++)
@@ -134,9 +135,11 @@ static enum err add_servers(struct sql_process *sql, const struct generation *ge
         enum err err = address_of(generation, server, &address, why);
         if (err != OK)
             return err;
-        if (sql_proxy_add(sql->proxy, server->name, &address,
-                          server == database_first_primary(site)) == NULL)
+        struct sql_server *added = sql_proxy_add(sql->proxy, server->name, &address,
+                                                 server == database_first_primary(site));
+        if (added == NULL)
             return fail(why, ERR_LIMIT, "too many database servers");
+        sql_server_secure(added, server != generation->server ? tls : NULL);
     }
     sql_proxy_sweep(sql->proxy);
     return OK;
@@ -157,7 +160,11 @@ static enum err use(struct swap *swap, const struct generation *generation, stru
     settings->reads_primary = database->reads == READS_PRIMARY;
     if (sql->proxy->announced == NULL)
         sql->proxy->announced = primary_board_map(generation_fd(generation, "primary.board"));
-    enum err err = add_servers(sql, generation, why);
+    struct tls_context *tls;
+    enum err err = inside_client(generation, NULL, &tls, why);
+    if (err == OK)
+        err = add_servers(sql, generation, tls, why);
+    tls_context_unref(tls);
     if (err != OK)
         return err;
     sql_proxy_unlisten(sql->proxy);
@@ -249,7 +256,7 @@ const struct role sql_role = {
     .summary = "passes the applications' SQL on to the primary and its replicas",
     .reload = RELOAD_SWAP,
     .start_order = 15, /* before the applications, which connect to it */
-    .needs = "listen.sql database.password primary.board",
+    .needs = "listen.sql database.password primary.board " INSIDE_NEEDS,
     .count = sql_count,
     .title = sql_title,
     .prepare = prepare,

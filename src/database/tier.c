@@ -153,6 +153,17 @@ void database_tier_write_options(struct buffer *out, const struct site *site,
                "character_set_connection,character_set_results,time_zone,last_gtid\"\n"));
 }
 
+void database_tier_write_tls(struct buffer *out, const struct inside_files *files)
+{
+    buffer_print(out,
+                 "ssl_ca = %s\n"
+                 "ssl_cert = %s\n"
+                 "ssl_key = %s\n",
+                 files->authority, files->chain, files->key);
+    buffer_append(out, T("tls_version = TLSv1.3\n"
+                         "require_secure_transport = ON\n"));
+}
+
 static void write_account(struct buffer *out, struct text name, const char *host)
 {
     quote_identifier(out, name);
@@ -180,14 +191,15 @@ static void write_grants(struct buffer *out, const struct site *site, const stru
     }
 }
 
+/* wants_certificate: of the site's authority, the only one that the server believes. */
 static void write_user(struct buffer *out, const struct site *site, enum database_account number,
-                       const char *host, const char *password)
+                       const char *host, const char *password, bool wants_certificate)
 {
     buffer_append(out, T("CREATE USER "));
     write_account(out, database_account_name(site, number), host);
     buffer_append(out, T(" IDENTIFIED BY "));
     quote_string(out, text_of(password));
-    buffer_append(out, T(";\n"));
+    buffer_append(out, wants_certificate ? T(" REQUIRE X509;\n") : T(";\n"));
     write_grants(out, site, &accounts[number], host);
 }
 
@@ -218,11 +230,11 @@ void database_tier_write_init(struct buffer *out, const struct site *site,
         buffer_append(out, T("INSERT IGNORE INTO trilith.origin VALUES (1);\n"));
     write_clean(out, site);
     for (enum database_account n = 0; n < ACCOUNT_COUNT; n++) {
-        write_user(out, site, n, "localhost", passwords->of[n]);
+        write_user(out, site, n, "localhost", passwords->of[n], false);
         for (size_t i = 0; accounts[n].is_for_servers && i < site->server_count; i++) {
             char address[ADDRESS_TEXT_SIZE];
             address_format_ip(&site->servers[i].address, address);
-            write_user(out, site, n, address, passwords->of[n]);
+            write_user(out, site, n, address, passwords->of[n], site_secures_inside(site));
         }
     }
 }

@@ -11,6 +11,7 @@
 
 #include "core/buffer.h"
 #include "site/site.h"
+#include "stream/inside.h"
 
 enum {
     DATABASE_PORT = 3306,
@@ -62,8 +63,12 @@ const char *database_account_label(enum database_account account);
 void database_tier_write_options(struct buffer *out, const struct site *site,
                                  const struct site_server *server);
 
-/* The first SQL of a server of the tier. is_logged_from_birth: its binary log has everything since
- * its data directory was made, so that an empty replica can begin with it. */
+/* The same with `tls: { inside: mutual }`: who does not come over the socket comes by TLS. */
+void database_tier_write_tls(struct buffer *out, const struct inside_files *files);
+
+/* The first SQL of a server of the tier. With `tls: { inside: mutual }` an account for an address
+ * also wants the certificate of a server of the site. is_logged_from_birth: its binary log has
+ * everything since its data directory was made, so that an empty replica can begin with it. */
 void database_tier_write_init(struct buffer *out, const struct site *site,
                               const struct database_passwords *passwords,
                               bool is_logged_from_birth);

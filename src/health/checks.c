@@ -25,6 +25,8 @@ struct check {
     const struct site_pool *pool;
     struct site_backend backend;
     struct judge judge;
+    struct tls_peer *peer; /* NULL: it is visited without TLS */
+    const struct tls_context *peer_context;
     struct loop_timer timer;
     struct visit *visit;     /* NULL: waits for its time */
     struct resolve *resolve; /* the name is being asked for; the timer is its deadline */
@@ -40,6 +42,7 @@ struct checks {
     struct health_board *board;
     const struct site *site;
     const struct site_server *server;
+    struct tls_context *inside; /* NULL: none is */
     struct list list;
     struct check *by_entry[HEALTH_ENTRIES];
     struct loop_timer look;
@@ -103,7 +106,8 @@ static void visit(struct check *check, const struct address *address)
 {
     struct visit_plan plan = { .address = *address,
                                .check = &check->pool->check,
-                               .proxy_protocol = check->pool->proxy_protocol };
+                               .proxy_protocol = check->pool->proxy_protocol,
+                               .peer = check->peer };
     check->visit = visit_start(check->checks->loop, &plan, visited, check);
 }
 
@@ -168,6 +172,7 @@ static void check_free(struct check *check)
     resolve_cancel(check->resolve);
     loop_timer_stop(check->checks->loop, &check->timer);
     list_remove(&check->link);
+    tls_peer_unref(check->peer);
     check->checks->by_entry[health_index(check->checks->board, check->entry)] = NULL;
     memory_free(check);
 }
@@ -201,6 +206,22 @@ static bool is_checked(const struct site *site, const struct site_pool *pool,
     return pool->check.is_active && site_is_on(site, &pool->on, server);
 }
 
+/* The session goes with it: a visit soon begins another. */
+static void set_peer(struct check *check)
+{
+    const struct site_backend *backend = &check->backend;
+    struct tls_context *inside = check->pool->is_secure ? check->checks->inside : NULL;
+    struct text name = backend->server != NULL ? backend->server->name : backend->host;
+    if (check->peer != NULL && check->peer_context == inside)
+        return;
+    tls_peer_unref(check->peer);
+    check->peer = NULL;
+    check->peer_context = inside;
+    if (inside != NULL && tls_peer_new(inside, name, &check->peer, NULL) != OK)
+        log_warn("health", "a backend has no name that a certificate could cover",
+                 STRING("backend", check->entry->name));
+}
+
 static void want(struct checks *checks, struct health_entry *entry, const struct site_pool *pool,
                  const struct site_backend *backend)
 {
@@ -212,6 +233,7 @@ static void want(struct checks *checks, struct health_entry *entry, const struct
     found->is_wanted = true;
     found->pool = pool;
     found->backend = *backend;
+    set_peer(found);
 }
 
 static void want_pool(struct checks *checks, const struct site_pool *pool)
@@ -286,8 +308,11 @@ struct checks *checks_new(struct loop *loop, struct health_board *board)
     return checks;
 }
 
-void checks_use(struct checks *checks, const struct site *site, const struct site_server *server)
+void checks_use(struct checks *checks, const struct site *site, const struct site_server *server,
+                struct tls_context *inside)
 {
+    tls_context_unref(checks->inside);
+    checks->inside = inside != NULL ? tls_context_ref(inside) : NULL;
     checks->site = site;
     checks->server = server;
     list_each (at, &checks->list) {
@@ -328,5 +353,6 @@ void checks_free(struct checks *checks)
     loop_timer_stop(checks->loop, &checks->look);
     list_each (at, &checks->list)
         check_drop(list_entry(at, struct check, link));
+    tls_context_unref(checks->inside);
     memory_free(checks);
 }

@@ -9,6 +9,7 @@
 #include "core/memory.h"
 #include "health/checks.h"
 #include "process/swap.h"
+#include "stream/inside.h"
 
 #include <stdio.h>
 
@@ -30,8 +31,12 @@ static void health_title(const struct generation *generation, size_t index, char
 static enum err use(struct swap *swap, const struct generation *generation, struct why *why)
 {
     struct health *health = list_entry(swap, struct health, swap);
-    (void)why;
-    checks_use(health->checks, generation->site, generation->server);
+    struct tls_context *inside;
+    enum err err = inside_client(generation, "http/1.1", &inside, why);
+    if (err != OK)
+        return err;
+    checks_use(health->checks, generation->site, generation->server, inside);
+    tls_context_unref(inside);
     log_info("health", "checking", INT("backends", (int64_t)checks_count(health->checks)));
     return OK;
 }
@@ -65,8 +70,9 @@ const struct role health_process_role = {
     .summary = "checks the backends of pools and notes which are up",
     .reload = RELOAD_SWAP,
     .start_order = 25, /* after what it checks on this server, before the edges */
-    .needs = "health.",
+    .needs = "health. " INSIDE_NEEDS,
     .count = health_count,
     .title = health_title,
+    .prepare = inside_prepare,
     .run = run,
 };

@@ -108,16 +108,28 @@ static void judge(struct visit *visit, bool is_end)
         stream_receive(visit->stream, 0);
 }
 
+static void say_unconnected(struct visit *visit, enum err err)
+{
+    char reason[HEALTH_REASON_SIZE];
+    const char *failure = stream_failure(visit->stream);
+    if (failure[0] != '\0')
+        snprintf(reason, sizeof(reason), "%s: %s",
+                 err == ERR_DENIED ? "its certificate is not good" : "no TLS", failure);
+    else
+        snprintf(reason, sizeof(reason), "%s",
+                 err == ERR_CLOSED   ? "connection refused"
+                 : err == ERR_SYSTEM ? "cannot be reached"
+                                     : err_text(err));
+    finish(visit, false, reason);
+}
+
 static void on_connected(struct stream *stream, enum err err)
 {
     struct visit *visit = stream_owner(stream);
     if (visit->is_done)
         return;
     if (err != OK) {
-        finish(visit, false,
-               err == ERR_CLOSED   ? "connection refused"
-               : err == ERR_SYSTEM ? "cannot be reached"
-                                   : err_text(err));
+        say_unconnected(visit, err);
         return;
     }
     visit->is_connected = true;
@@ -194,6 +206,8 @@ struct visit *visit_start(struct loop *loop, const struct visit_plan *plan,
     /* one deadline for all of it, ours; the stream's own is longer */
     enum err err = stream_connect(loop, &plan->address, 2 * plan->check->timeout_ms, &visit_events,
                                   visit, &visit->stream, &visit->why);
+    if (err == OK && plan->peer != NULL)
+        stream_secure_client(visit->stream, plan->peer, 0);
     loop_timer_start(loop, &visit->timer, err == OK ? plan->check->timeout_ms : 0);
     return visit;
 }

@@ -9,12 +9,14 @@
 #include "core/loop.h"
 #include "metrics/metrics.h"
 #include "site/site.h"
+#include "stream/tls.h"
 
 /* The texts must stay until the visit is done or cancelled. */
 struct visit_plan {
     struct address address;
     const struct site_check *check; /* type, path, host, status, body, timeout_ms */
     int64_t proxy_protocol;         /* enum site_proxy_protocol: said first */
+    struct tls_peer *peer;          /* who it must be, by TLS; NULL: without */
 };
 
 struct visit_result {

@@ -47,6 +47,10 @@ static size_t list_uses(const struct site *site, struct port_use uses[PORT_USES]
                                "https",
                                site->balancer.is_present ? &site->balancer.pool.on : &site->web.on,
                                { "listen", "https", NULL } };
+    if (site_secures_inside(site) && site->balancer.is_present)
+        uses[count++] = (struct port_use){
+            site->listen.https, "https", &site->web.on, { "listen", "https", NULL }
+        };
     if (site->dns.is_present)
         uses[count++] =
             (struct port_use){ site->listen.dns, "dns", &site->dns.on, { "listen", "dns", NULL } };
@@ -198,9 +202,23 @@ static void check_tls(struct reading *reading)
                      "needs `tls:`, which says what certificate to use");
 }
 
+/* A PROXY header would be in front of the encryption. X-Forwarded-For tells the same. */
+static void check_inside(struct reading *reading)
+{
+    struct site *site = reading->site;
+    struct path balancer = { &root_path, T("balancer"), 0 };
+    struct path at = { &balancer, T("proxy-protocol"), 0 };
+    if (site_secures_inside(site) && site->balancer.is_present &&
+        site->balancer.pool.proxy_protocol != PROXY_PROTOCOL_OFF)
+        mistakes_add(reading->mistakes, place_in(reading, "balancer", "proxy-protocol", NULL), &at,
+                     "does not go with `tls: { inside: mutual }`: leave it out, the web servers "
+                     "learn the client's address from the request");
+}
+
 void check_site(struct reading *reading)
 {
     check_tls(reading);
+    check_inside(reading);
     check_empty(reading);
     check_answers(reading);
     check_ports(reading);

@@ -159,7 +159,15 @@ static const struct field rows[] = {
       .example = "1y",
       .help = "How long browsers remember to come with encryption only "
               "(`Strict-Transport-Security`); `0`: they are not told." },
-    LATER_ROW("inside", "Encryption between the servers of the site."),
+    { .name = "inside",
+      .kind = FIELD_CHOICE,
+      .offset = AT(struct site_tls, inside, int64_t),
+      .preset = "off",
+      .choices = "off mutual",
+      .example = "mutual",
+      .help =
+          "What the servers of the site say to each other. `mutual`: encrypted, by TLS 1.3, and "
+          "both sides show a certificate by an authority of the site's own." },
 };
 const struct fields tls_fields = { rows, COUNT(rows) };
 

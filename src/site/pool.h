@@ -97,6 +97,7 @@ struct site_pool {
     int64_t slow_start_ms;
     struct site_check check;
     struct site_outlier outlier;
+    bool is_secure;          /* spoken to by TLS, with certificates of the site's servers */
     bool adaptive;           /* limit of requests in flight follows the latency */
     int64_t proxy_protocol;  /* enum site_proxy_protocol, sent to the backends */
     int64_t request_buffer;  /* bytes of a body kept while the backend is slower */

@@ -4,6 +4,8 @@
  */
 #include "site/site_fixture.h"
 
+#include <stdio.h>
+
 static void check_backend(const struct site_pool *pool, size_t index, const char *board,
                           const char *address)
 {
@@ -225,6 +227,40 @@ TEST(site_pool_reads_cut_files)
         enum err err = site_parse(text_part(whole, 0, len), "s.yaml", false, &site, &mistakes);
         CHECK((err == OK) == (site != NULL), "cut at %zu", len);
         site_mistakes_done(&mistakes);
+        site_free(site);
+    }
+}
+
+TEST(site_pools_of_secured_servers)
+{
+    static const char text[] =
+        "site: www.foobar.com\n"
+        "servers: { lb: 192.0.2.1, both: 192.0.2.2, web: 192.0.2.3, app: 192.0.2.4 }\n"
+        "listen: { http: 81, https: 444, inside: 5311 }\n"
+        "balancer: { on: [lb, both] }\n"
+        "web: { on: [both, web], static: { /: files } }\n"
+        "app: { on: app, wsgi: 'a:b', root: files }\n"
+        "upstreams: { api: { to: ['http://web:8000'] } }\n"
+        "routes: [ { path: /api, upstream: api }, { path: /, app: app } ]\n"
+        "tls: { certificate: local, inside: %s }\n";
+    for (int is_mutual = 0; is_mutual < 2; is_mutual++) {
+        char source[2048];
+        snprintf(source, sizeof(source), text, is_mutual ? "mutual" : "off");
+        struct site *site = site_parse_good(source);
+        REQUIRE(site != NULL, "site");
+        const struct site_pool *web = &site->balancer.pool, *app = &site->apps[0].pool;
+        const struct site_server *servers = site->servers;
+        check_backend(web, 0, "web/both", "192.0.2.2:5311");
+        check_backend(web, 1, "web/web", is_mutual ? "192.0.2.3:444" : "192.0.2.3:81");
+        check_backend(app, 0, "app/app/app", "192.0.2.4:5311");
+        CHECK(web->is_secure == is_mutual && app->is_secure == is_mutual, "secure");
+        CHECK(!site_pool_find(site, T("upstream/api"))->is_secure, "any program may be there");
+        CHECK(site_is_behind(site, &servers[2]) == is_mutual, "web is behind the balancers");
+        CHECK(!site_is_behind(site, &servers[0]) && !site_is_behind(site, &servers[1]) &&
+                  !site_is_behind(site, &servers[3]),
+              "the others are not");
+        CHECK(site_ends_tls(site, &servers[1]) && !site_ends_tls(site, &servers[2]),
+              "for browsers");
         site_free(site);
     }
 }

@@ -253,8 +253,11 @@ static void finish_balancer(struct reading *reading)
         bool is_both = site_is_on(site, &balancer->pool.on, server);
         if (site_is_on(site, &site->web.on, server))
             add_server_backend(reading, &balancer->pool, server,
-                               is_both ? site->listen.inside : site->listen.http);
+                               is_both                     ? site->listen.inside
+                               : site_secures_inside(site) ? site->listen.https
+                                                           : site->listen.http);
     }
+    balancer->pool.is_secure = site_secures_inside(site);
     complete_pool(reading, node_find(reading->root, T("balancer")), &path, &balancer->pool);
     balancer->is_present = !is_alone(site);
     if (balancer->is_present)
@@ -440,6 +443,7 @@ static void finish_app(struct reading *reading, struct site_app *app)
     pool->try_ms = pool->total_ms = app->request_ms;
     pool->queue = app->queue;
     pool->check.is_active = true;
+    pool->is_secure = site_secures_inside(site);
     for (size_t i = 0; i < site->server_count; i++) {
         const struct site_server *server = &site->servers[i];
         if (site_is_on(site, &app->on, server))

@@ -319,6 +319,17 @@ bool site_ends_tls(const struct site *site, const struct site_server *server)
            (site->balancer.is_present ? site_balances(site, server) : site_serves(site, server));
 }
 
+bool site_secures_inside(const struct site *site)
+{
+    return site->tls.is_present && site->tls.inside == INSIDE_MUTUAL && site->server_count > 1;
+}
+
+bool site_is_behind(const struct site *site, const struct site_server *server)
+{
+    return site_secures_inside(site) && site->balancer.is_present && site_serves(site, server) &&
+           !site_balances(site, server);
+}
+
 bool site_passes_tcp(const struct site *site, const struct site_server *server)
 {
     for (size_t i = 0; i < site->tcp_count; i++)

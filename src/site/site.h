@@ -218,6 +218,8 @@ struct site_acme {         /* RFC 8555: a CA that gives certificates by itself *
     int64_t challenge;     /* enum site_challenge: how the names are proven */
 };
 
+enum site_inside { INSIDE_PLAIN, INSIDE_MUTUAL };
+
 struct site_tls {
     bool is_present;
     bool is_local; /* by the site's own CA */
@@ -227,6 +229,7 @@ struct site_tls {
     size_t certificate_count;
     bool redirect;  /* what comes to listen.http is sent to listen.https */
     int64_t hsts_s; /* 0: none; more only with redirect */
+    int64_t inside; /* enum site_inside */
     struct site_place place;
 };
 
@@ -309,6 +312,11 @@ bool site_serves(const struct site *site, const struct site_server *server);
 /* Whether it is where clients come in encrypted: with tls, the balancers, without them the servers
  * of web. */
 bool site_ends_tls(const struct site *site, const struct site_server *server);
+/* Whether the servers of the site encrypt what they say to each other, and show certificates. */
+bool site_secures_inside(const struct site *site);
+/* Whether browsers come to it only through the balancers on other servers, encrypted on that way,
+ * too: its listen.https is theirs, and there is no listen.http. */
+bool site_is_behind(const struct site *site, const struct site_server *server);
 /* Whether the server passes connections on (`tcp:`). */
 bool site_passes_tcp(const struct site *site, const struct site_server *server);
 

@@ -480,6 +480,23 @@ static const struct broken_site cases[] = {
         "listen: { https: 8443 }\n"
         "web: { static: { /: a } }\n"),
       "site.yaml:2:18: listen.https: needs `tls:`, which says what certificate to use\n" },
+    { "encryption between servers with mistakes",
+      T("site: www.foobar.com\n"
+        "servers: { lb-01: 198.51.100.10, web-01: 198.51.100.11 }\n"
+        "listen: { https: 5310 }\n"
+        "balancer: { on: lb-01, proxy-protocol: v2 }\n"
+        "web: { on: web-01, static: { /: a } }\n"
+        "tls: { certificate: local, inside: tls }\n"),
+      "site.yaml:3:18: listen.https: port 5310 is the port of inside already; they need two ports\n"
+      "site.yaml:6:36: tls.inside: 'tls' is not allowed here; must be one of off, mutual\n" },
+    { "a PROXY header in front of encryption",
+      T("site: www.foobar.com\n"
+        "servers: { lb-01: 198.51.100.10, web-01: 198.51.100.11 }\n"
+        "balancer: { on: lb-01, proxy-protocol: v2 }\n"
+        "web: { on: web-01, static: { /: a } }\n"
+        "tls: { certificate: local, inside: mutual }\n"),
+      "site.yaml:3:40: balancer.proxy-protocol: does not go with `tls: { inside: mutual }`: leave "
+      "it out, the web servers learn the client's address from the request\n" },
     { "TLS of nothing",
       T("site: www.foobar.com\n"
         "dns: {}\n"
@@ -509,9 +526,6 @@ static const struct broken_site cases[] = {
         "tls:      { certificate: local, inside: mutual, hsts: 1y }\n"
         "firewall: { admin: [192.0.2.0/24] }\n"
         "monitor:  { on: lb-01, alerts: { webhook: \"https://ops.example.com/hook\" } }\n"),
-      "site.yaml:4:33: tls.inside: this part of Trilith is not built yet (see the roadmap in "
-      "README); "
-      "remove it\n"
       "site.yaml:5:1: firewall: this part of Trilith is not built yet (see the roadmap in README); "
       "remove it\n"
       "site.yaml:6:1: monitor: this part of Trilith is not built yet (see the roadmap in README); "

@@ -165,18 +165,24 @@ static bool add_names(X509 *certificate, const struct text *names, size_t count)
     return is_added;
 }
 
-static X509 *make_leaf(EVP_PKEY *key, X509 *ca, EVP_PKEY *signer, const struct text *names,
-                       size_t count, int64_t now_s)
+/* What a certificate is good for, and when. */
+struct use {
+    const char *usage; /* extended key usage */
+    int64_t early_s, life_s;
+};
+
+static X509 *make_leaf(const struct use *use, EVP_PKEY *key, X509 *ca, EVP_PKEY *signer,
+                       const struct text *names, size_t count, int64_t now_s)
 {
     X509 *leaf = X509_new();
     if (leaf != NULL && X509_set_version(leaf, X509_VERSION_3) == 1 && set_serial(leaf) &&
-        set_times(leaf, now_s - EARLY_S, now_s + (int64_t)LOCAL_CA_DAYS * DAY_S) &&
+        set_times(leaf, now_s - use->early_s, now_s + use->life_s) &&
         set_name(X509_get_subject_name(leaf), "CN", names[0]) &&
         X509_set_issuer_name(leaf, X509_get_subject_name(ca)) == 1 &&
         X509_set_pubkey(leaf, key) == 1 &&
         add_extension(leaf, ca, NID_basic_constraints, "critical,CA:FALSE") &&
         add_extension(leaf, ca, NID_key_usage, "critical,digitalSignature") &&
-        add_extension(leaf, ca, NID_ext_key_usage, "serverAuth") &&
+        add_extension(leaf, ca, NID_ext_key_usage, use->usage) &&
         add_extension(leaf, ca, NID_subject_key_identifier, "hash") &&
         add_extension(leaf, ca, NID_authority_key_identifier, "keyid:always") &&
         add_names(leaf, names, count) && X509_sign(leaf, signer, EVP_sha256()) > 0)
@@ -227,16 +233,17 @@ enum err local_ca_publish(const uint8_t secret[LOCAL_CA_SECRET_BYTES], struct te
                      : err;
 }
 
-enum err local_ca_issue(const uint8_t secret[LOCAL_CA_SECRET_BYTES], struct text site,
-                        const struct text *names, size_t count, int64_t now_s,
-                        struct buffer *chain_out, struct buffer *key_out, struct why *why)
+static enum err issue(const struct use *use, const uint8_t *secret, struct text site,
+                      const struct text *names, size_t count, int64_t now_s,
+                      struct buffer *chain_out, struct buffer *key_out, struct why *why)
 {
     if (count == 0)
         return fail(why, ERR_MISSING, "a certificate needs a name");
     EVP_PKEY *signer = local_ca_key(secret);
     EVP_PKEY *key = EVP_EC_gen("P-256");
     X509 *ca = signer != NULL ? make_ca(signer, site) : NULL;
-    X509 *leaf = ca != NULL && key != NULL ? make_leaf(key, ca, signer, names, count, now_s) : NULL;
+    X509 *leaf =
+        ca != NULL && key != NULL ? make_leaf(use, key, ca, signer, names, count, now_s) : NULL;
     bool is_written =
         leaf != NULL && x509_write_certificate(leaf, chain_out) && x509_write_key(key, key_out);
     X509_free(leaf);
@@ -244,4 +251,21 @@ enum err local_ca_issue(const uint8_t secret[LOCAL_CA_SECRET_BYTES], struct text
     EVP_PKEY_free(key);
     EVP_PKEY_free(signer);
     return is_written ? OK : failed(why);
+}
+
+enum err local_ca_issue(const uint8_t secret[LOCAL_CA_SECRET_BYTES], struct text site,
+                        const struct text *names, size_t count, int64_t now_s,
+                        struct buffer *chain_out, struct buffer *key_out, struct why *why)
+{
+    static const struct use use = { "serverAuth", EARLY_S, (int64_t)LOCAL_CA_DAYS * DAY_S };
+    return issue(&use, secret, site, names, count, now_s, chain_out, key_out, why);
+}
+
+enum err local_ca_issue_member(const uint8_t secret[LOCAL_CA_SECRET_BYTES], struct text site,
+                               const struct text *names, size_t count, int64_t now_s,
+                               struct buffer *chain_out, struct buffer *key_out, struct why *why)
+{
+    static const struct use use = { "serverAuth,clientAuth", DAY_S,
+                                    (int64_t)LOCAL_CA_MEMBER_DAYS * DAY_S };
+    return issue(&use, secret, site, names, count, now_s, chain_out, key_out, why);
 }

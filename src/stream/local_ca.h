@@ -18,10 +18,15 @@ enum {
     /* That a certificate lives: as long as every client accepts of a local CA. There is a new one
      * at each start and reload. */
     LOCAL_CA_DAYS = 825,
+    /* Between servers nobody limits it, and a database runs for long. */
+    LOCAL_CA_MEMBER_DAYS = 3650,
 };
 
-/* What the secret is derived for from the site's (process/site_key.h). */
+/* What the secret is derived for from the site's (process/site_key.h). The servers among
+ * themselves have an authority of their own: who trusts the one that clients see need not trust
+ * it, and nothing that is made for clients passes for a server of the site. */
 #define LOCAL_CA_LABEL "tls/ca"
+#define LOCAL_CA_INSIDE_LABEL "tls/inside"
 
 /* A P-256 key that follows from a secret, the same one each time: that of the authority, or any
  * other that all servers of a site share without ever sending it. NULL: no memory. EVP_PKEY_free().
@@ -44,5 +49,12 @@ MUST_CHECK enum err local_ca_issue(const uint8_t secret[LOCAL_CA_SECRET_BYTES], 
                                    const struct text *names, size_t count, int64_t now_s,
                                    struct buffer *chain_out, struct buffer *key_out,
                                    struct why *why);
+
+/* The same for a server of the site among the others: it may be shown by who connects, too, and is
+ * valid from a day before. */
+MUST_CHECK enum err local_ca_issue_member(const uint8_t secret[LOCAL_CA_SECRET_BYTES],
+                                          struct text site, const struct text *names, size_t count,
+                                          int64_t now_s, struct buffer *chain_out,
+                                          struct buffer *key_out, struct why *why);
 
 #endif

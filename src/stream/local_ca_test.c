@@ -106,3 +106,25 @@ TEST(local_ca_makes_new_keys)
     X509_free(first);
     X509_free(second);
 }
+
+TEST(local_ca_members_may_connect_and_answer)
+{
+    static const struct text names[] = { T("web-01"), T("192.0.2.1") };
+    struct buffer chain = buffer_of(10000), key = buffer_of(10000);
+    struct why why = { "" };
+    enum err err = local_ca_issue_member(secret, T("www.example.com"), names, COUNT(names), NOW_S,
+                                         &chain, &key, &why);
+    X509 *leaf = read_pem(&chain), *ca = make_ca(secret), *for_clients = make_leaf(names, 2);
+    REQUIRE(err == OK && leaf != NULL && ca != NULL && for_clients != NULL, "%s", why.text);
+    CHECK(verify(leaf, ca, NOW_S) == X509_V_OK, "as a server");
+    CHECK(verify(leaf, ca, NOW_S - 80000) == X509_V_OK, "on a server whose clock is late");
+    CHECK(X509_check_purpose(leaf, X509_PURPOSE_SSL_CLIENT, 0) == 1, "as a client");
+    CHECK(X509_check_purpose(for_clients, X509_PURPOSE_SSL_CLIENT, 0) == 0, "others are none");
+    CHECK(X509_check_host(leaf, "web-01", 0, 0, NULL) == 1, "name");
+    CHECK(X509_check_ip_asc(leaf, "192.0.2.1", 0) == 1, "address");
+    X509_free(leaf);
+    X509_free(ca);
+    X509_free(for_clients);
+    buffer_done(&chain);
+    buffer_done(&key);
+}

@@ -4,6 +4,8 @@
  *   socket ──secure_received──► tls_put, tls_read ──► received()
  *   stream_send ──► tls_write, at most WINDOW bytes at a time ──► loop_send ──secure_sent──► sent()
  *
+ * The same for both sides; a client says connected() when the handshake is done.
+ *
  * A connection that waits has no buffer. Handshake and alerts pass unseen; a handshake that fails
  * or takes too long is the end of the input, so that the owner closes and the alert arrives.
  */
@@ -28,8 +30,10 @@ struct secure {
     int file;
     int64_t file_offset, file_left;
     int64_t shake_due_ms;
-    struct stash *first;  /* what came behind a PROXY header, not decrypted yet */
-    enum err end_err;     /* of has_end */
+    struct stash *first; /* what came behind a PROXY header, not decrypted yet */
+    enum err end_err;    /* of has_end */
+    bool is_client;
+    bool has_failed;      /* the handshake, or what came later was no TLS */
     bool is_sending;      /* the loop has `sending` */
     bool has_end;         /* nothing more will be received: to be told to who asks */
     bool has_send_failed; /* sent() is due with an error */
@@ -47,12 +51,18 @@ static struct stash *stash_new(struct text data)
     return stash;
 }
 
+static void start(struct stream *stream, struct tls *tls)
+{
+    assert(stream->secure == NULL);
+    stream->secure = NEW(struct secure);
+    stream->secure->tls = tls;
+    stream->secure->sending = buffer_of(tls_output(tls)->limit); /* they swap */
+}
+
 void stream_secure(struct stream *stream, struct tls_context *context, int64_t timeout_ms)
 {
-    assert(stream->secure == NULL && !stream->is_armed && stream->stash == NULL);
-    stream->secure = NEW(struct secure);
-    stream->secure->tls = tls_new(context);
-    stream->secure->sending = buffer_of(tls_output(stream->secure->tls)->limit); /* they swap */
+    assert(!stream->is_armed && stream->stash == NULL);
+    start(stream, tls_new(context));
     if (timeout_ms > 0)
         stream->secure->shake_due_ms = loop_now_ms(stream->socket.loop) + timeout_ms;
     stream_plan(stream);
@@ -69,6 +79,34 @@ void stream_secure_after(struct stream *stream, struct tls_context *context, int
 bool stream_is_secure(const struct stream *stream)
 {
     return stream->secure != NULL;
+}
+
+void stream_secure_client(struct stream *stream, struct tls_peer *peer, int64_t timeout_ms)
+{
+    assert(!stream->is_sending);
+    start(stream, tls_new_client(peer));
+    stream->secure->is_client = true;
+    if (stream->is_connecting)
+        return;
+    stream->is_connecting = true;
+    stream->is_receiving = false;
+    stream->send_due_ms = timeout_ms > 0 ? loop_now_ms(stream->socket.loop) + timeout_ms : 0;
+    stream_plan(stream);
+    if (stream->stash == NULL && !stream->has_ended) {
+        secure_begin(stream);
+        return;
+    }
+    /* what came before TLS could be anybody's: it must not count as said within */
+    stream->secure->has_end = true;
+    stream->secure->end_err = ERR_PROTOCOL;
+    stream_answer_soon(stream);
+}
+
+const char *stream_failure(const struct stream *stream)
+{
+    bool is_refused;
+    const struct secure *secure = stream->secure;
+    return secure != NULL && secure->has_failed ? tls_failure(secure->tls, &is_refused) : "";
 }
 
 void secure_free(struct secure *secure)
@@ -284,6 +322,37 @@ static enum tls_state decrypt(struct stream *stream, struct text data)
     return state;
 }
 
+/* Of a client: how the handshake went, once. False: the stream was closed. */
+static bool tell_connected(struct stream *stream)
+{
+    struct secure *secure = stream->secure;
+    bool is_refused = false;
+    enum err err = secure->end_err != OK ? secure->end_err : ERR_CLOSED;
+    if (!stream->is_connecting || (!secure->has_end && !tls_is_open(secure->tls)))
+        return true;
+    if (secure->has_failed)
+        (void)tls_failure(secure->tls, &is_refused);
+    if (secure->has_failed)
+        err = is_refused ? ERR_DENIED : ERR_PROTOCOL;
+    stream->is_connecting = false;
+    stream->send_due_ms = 0;
+    stream->events->connected(stream, tls_is_open(secure->tls) ? OK : err);
+    return stream->state == OPEN;
+}
+
+void secure_begin(struct stream *stream)
+{
+    /* nothing to read yet: it writes what a client begins with */
+    stream->secure->has_failed = decrypt(stream, T("")) == TLS_FAILED;
+    if (stream->secure->has_failed) {
+        end_input(stream, OK);
+        stream_answer_soon(stream);
+        return;
+    }
+    pump(stream);
+    stream_arm(stream);
+}
+
 void secure_received(struct stream *stream, struct text data, enum err err)
 {
     struct secure *secure = stream->secure;
@@ -301,9 +370,12 @@ void secure_received(struct stream *stream, struct text data, enum err err)
         return;
     if (state == TLS_ENDED || state == TLS_FAILED)
         end_input(stream, OK);
+    secure->has_failed = secure->has_failed || state == TLS_FAILED;
     if (state == TLS_FAILED && !secure->is_sending)
         send_now(stream);
-    else
+    if (secure->is_client && !tell_connected(stream))
+        return;
+    if (state != TLS_FAILED || secure->is_sending)
         pump(stream);
     if (tls_is_open(secure->tls))
         secure->shake_due_ms = 0;
@@ -332,6 +404,8 @@ void secure_tell(struct stream *stream)
     if (stream->secure->first != NULL)
         decrypt_first(stream);
     if (stream->state != OPEN)
+        return;
+    if (stream->secure->is_client && stream->secure->has_end && !tell_connected(stream))
         return;
     if (stream->secure->has_send_failed) {
         stream->secure->has_send_failed = false;

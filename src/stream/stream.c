@@ -137,6 +137,10 @@ static void socket_connected(struct loop_socket *socket, enum err err)
     struct stream *stream = list_entry(socket, struct stream, socket);
     if (!stream->is_connecting) /* timed out before */
         return;
+    if (err == OK && stream->secure != NULL) {
+        secure_begin(stream);
+        return;
+    }
     stream->is_connecting = false;
     stream->has_ended = err != OK; /* nothing to linger for */
     stream->send_due_ms = 0;

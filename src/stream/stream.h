@@ -13,6 +13,7 @@
 
 struct stream;
 struct tls_context;
+struct tls_peer;
 
 struct stream_events {
     void (*connected)(struct stream *stream, enum err err);
@@ -45,6 +46,16 @@ void stream_secure(struct stream *stream, struct tls_context *context, int64_t t
 void stream_secure_after(struct stream *stream, struct tls_context *context, int64_t timeout_ms,
                          struct text first);
 bool stream_is_secure(const struct stream *stream);
+
+/* The same as the client: to be called at once after stream_connect, or, where both sides have
+ * agreed to go on with TLS, when all that was sent is sent; then connected() comes (again). It
+ * tells that the handshake is done and the server is who it should be, or ERR_DENIED (its
+ * certificate is not good for that), ERR_PROTOCOL, ERR_CLOSED; ERR_TIMEOUT comes after the time of
+ * stream_connect, in the middle of a connection after timeout_ms. Takes a reference of the peer. */
+void stream_secure_client(struct stream *stream, struct tls_peer *peer, int64_t timeout_ms);
+
+/* Why TLS failed, in a few words (static); "" when it did not. */
+const char *stream_failure(const struct stream *stream);
 
 void *stream_owner(const struct stream *stream);
 void stream_set_owner(struct stream *stream, const struct stream_events *events, void *owner);

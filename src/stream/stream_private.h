@@ -52,6 +52,8 @@ void stream_arm(struct stream *stream);
 /* ---- secure.c ---- */
 
 void secure_free(struct secure *secure); /* accepts NULL */
+/* The socket of a client is connected: the handshake begins. */
+void secure_begin(struct stream *stream);
 /* The socket has brought this; what the peer has sent in it is delivered. */
 void secure_received(struct stream *stream, struct text data, enum err err);
 /* Of stream_send or stream_send_file (count 0); sent() comes when all of it is with the kernel. */

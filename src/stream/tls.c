@@ -14,9 +14,12 @@ enum { OUTPUT_LIMIT = 4 << 20 };
 struct tls {
     SSL *ssl;
     struct tls_context *context;
+    struct tls_peer *peer; /* NULL: we are the server */
     struct text input;
     struct buffer output;
     enum tls_outcome failure; /* of has_failed */
+    const char *reason;       /* the same in words */
+    bool is_refused;          /* the other's certificate is why it failed */
     bool has_failed;
     bool has_finished;
 };
@@ -63,7 +66,7 @@ BIO_METHOD *tls_method_new(void)
 
 /* ---- life ---- */
 
-struct tls *tls_new(struct tls_context *context)
+static struct tls *make(struct tls_context *context)
 {
     struct tls *tls = NEW(struct tls);
     tls->context = tls_context_ref(context);
@@ -71,16 +74,31 @@ struct tls *tls_new(struct tls_context *context)
     tls->input = T("");
     tls->ssl = SSL_new(context->certificates[0].ssl);
     BIO *bio = tls->ssl != NULL ? BIO_new(context->method) : NULL;
-    if (bio == NULL) {
-        tls->has_failed = true; /* no memory: the connection ends at its first byte */
-        tls->failure = TLS_BROKEN;
+    tls->has_failed = bio == NULL; /* no memory: the connection ends at its first byte */
+    tls->failure = TLS_BROKEN;
+    if (bio == NULL)
         return tls;
-    }
     BIO_set_data(bio, tls);
     BIO_set_init(bio, 1);
     SSL_set_bio(tls->ssl, bio, bio);
+    return tls;
+}
+
+struct tls *tls_new(struct tls_context *context)
+{
+    struct tls *tls = make(context);
+    if (tls->has_failed)
+        return tls;
     SSL_set_app_data(tls->ssl, context);
     SSL_set_accept_state(tls->ssl);
+    return tls;
+}
+
+struct tls *tls_new_client(struct tls_peer *peer)
+{
+    struct tls *tls = make(peer->context);
+    tls->peer = tls_peer_ref(peer);
+    tls->has_failed = tls->has_failed || !tls_peer_begin(peer, tls->ssl);
     return tls;
 }
 
@@ -88,7 +106,10 @@ void tls_free(struct tls *tls)
 {
     if (tls == NULL)
         return;
+    if (tls->peer != NULL && tls_is_open(tls)) /* else its session would not be resumed */
+        SSL_set_shutdown(tls->ssl, SSL_SENT_SHUTDOWN);
     SSL_free(tls->ssl);
+    tls_peer_unref(tls->peer);
     buffer_done(&tls->output);
     tls_context_unref(tls->context);
     memory_free(tls);
@@ -101,6 +122,19 @@ void tls_put(struct tls *tls, struct text cipher)
     tls->input = cipher;
 }
 
+static void note_failure(struct tls *tls)
+{
+    long verdict = SSL_get_verify_result(tls->ssl);
+    bool was_open = SSL_is_init_finished(tls->ssl) == 1;
+    tls->has_failed = true;
+    tls->is_refused = !was_open && verdict != X509_V_OK;
+    tls->failure = tls_outcome_of(ERR_peek_error());
+    tls->reason = tls->is_refused ? X509_verify_cert_error_string(verdict)
+                                  : ERR_reason_error_string(ERR_peek_error());
+    if (tls->peer != NULL && !was_open)
+        tls_peer_forget(tls->peer);
+}
+
 static enum tls_state state_of(struct tls *tls, int result)
 {
     int error = SSL_get_error(tls->ssl, result);
@@ -108,10 +142,15 @@ static enum tls_state state_of(struct tls *tls, int result)
         return TLS_MORE;
     if (error == SSL_ERROR_ZERO_RETURN)
         return TLS_ENDED;
-    tls->has_failed = true;
-    tls->failure = tls_outcome_of(ERR_peek_error());
+    note_failure(tls);
     tls->input = T("");
     return TLS_FAILED;
+}
+
+const char *tls_failure(const struct tls *tls, bool *is_refused_out)
+{
+    *is_refused_out = tls->is_refused;
+    return tls->reason != NULL ? tls->reason : "the TLS connection broke";
 }
 
 /* What is left of something else would be taken for our failure. Mostly there is nothing, and

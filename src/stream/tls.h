@@ -2,8 +2,9 @@
 #define STREAM_TLS_H
 
 /*
- * TLS 1.2 and 1.3 for servers (RFC 5246, RFC 8446), with OpenSSL. Pure: bytes of the peer in, bytes
- * for the peer out; no socket, no loop. secure.c puts it into streams.
+ * TLS 1.2 and 1.3 (RFC 5246, RFC 8446), with OpenSSL, for servers and for who connects to them.
+ * Pure: bytes of the peer in, bytes for the peer out; no socket, no loop. secure.c puts it into
+ * streams.
  *
  * A context holds certificates, their keys and what is common to connections; but for the staples
  * (tls_staple.h) it never changes, and it lives until the last connection made with it is gone.
@@ -22,6 +23,7 @@ enum {
     TLS_SECRET_BYTES = 32,
     TLS_PAIRS_LIMIT = 64,
     TLS_PEM_LIMIT = 1 << 20, /* bytes of a chain or a key that are read */
+    TLS_NAME_SIZE = 256,
 };
 
 /* A certificate with its chain, leaf first, and its private key; both PEM. */
@@ -42,7 +44,9 @@ struct tls_settings {
      * and may be that of all servers of a site. */
     uint8_t secret[TLS_SECRET_BYTES];
     uint8_t own_secret[TLS_SECRET_BYTES];
-    struct metrics *metrics;       /* where handshakes are counted; NULL: nowhere */
+    struct metrics *metrics; /* where handshakes are counted; NULL: nowhere */
+    struct text authorities; /* PEM; not empty: clients must show a certificate that one of these
+                              * has signed for clients, by TLS 1.3 */
     struct challenges *challenges; /* those of a CA that are answered (RFC 8737); NULL: none. Taken
                                       over in any case: connections may outlive who maps it */
 };
@@ -60,6 +64,28 @@ int64_t tls_context_expires_s(const struct tls_context *context);
  * core dump, and the process gives none. */
 void tls_protect_keys(void);
 
+/* ---- servers that we connect to ---- */
+
+struct tls_client_settings {
+    struct text authorities; /* PEM; empty: those that this machine trusts */
+    struct tls_pair pair;    /* what we show to who asks, by TLS 1.3; chain empty: nothing */
+    const char *protocol;    /* ALPN; NULL: none */
+};
+
+/* ERR_SYNTAX, ERR_MISSING: what is wrong. The bytes may go afterwards. */
+MUST_CHECK enum err tls_client_context_new(const struct tls_client_settings *settings,
+                                           struct tls_context **context_out, struct why *why);
+
+/* One server: the name that its certificate must cover (a host or an IP address), and the session
+ * by which the next connection saves most of the handshake. */
+struct tls_peer;
+
+/* ERR_LIMIT: the name is too long for one. Holds a reference of the context. */
+MUST_CHECK enum err tls_peer_new(struct tls_context *client, struct text name,
+                                 struct tls_peer **peer_out, struct why *why);
+struct tls_peer *tls_peer_ref(struct tls_peer *peer);
+void tls_peer_unref(struct tls_peer *peer); /* accepts NULL */
+
 /* ---- connections ---- */
 
 enum tls_state {
@@ -71,6 +97,9 @@ enum tls_state {
 
 /* Holds a reference of the context. */
 struct tls *tls_new(struct tls_context *context);
+/* One to a server; the first tls_read, without input, writes what it begins with. Holds a reference
+ * of the peer. */
+struct tls *tls_new_client(struct tls_peer *peer);
 void tls_free(struct tls *tls); /* accepts NULL */
 
 /* Lends bytes of the peer; they are used up by tls_read, called until it says TLS_MORE. */
@@ -78,6 +107,9 @@ void tls_put(struct tls *tls, struct text cipher);
 /* Goes on with the handshake, then decrypts into data. */
 enum tls_state tls_read(struct tls *tls, char *data, size_t size, size_t *got_out);
 bool tls_is_open(const struct tls *tls); /* the handshake is done */
+/* After TLS_FAILED, in a few words (static); *is_refused_out: because of the other's certificate.
+ */
+const char *tls_failure(const struct tls *tls, bool *is_refused_out);
 
 /* How a handshake ended, for the counters. */
 enum tls_outcome {

@@ -216,6 +216,8 @@ static enum err fill(struct tls_context *context, const struct tls_settings *set
         err = add_pair(context, &settings->pairs[i], why);
     if (err == OK && settings->challenges != NULL && !tls_challenge_prepare(context))
         err = fail(why, ERR_SYSTEM, "cannot set TLS up");
+    if (err == OK && settings->authorities.len > 0)
+        err = tls_demand_certificates(context->certificates[0].ssl, settings->authorities, why);
     return err;
 }
 

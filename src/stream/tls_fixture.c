@@ -46,6 +46,36 @@ struct tls_context *test_tls_context_for(const char *const *names, size_t count,
     return context;
 }
 
+bool test_tls_member(const char *of, const char *name, struct tls_context **server_out,
+                     struct tls_context **client_out)
+{
+    uint8_t bytes[LOCAL_CA_SECRET_BYTES] = { 0 };
+    struct buffer authority = buffer_of(16384), chain = buffer_of(16384), key = buffer_of(16384);
+    const struct text names[] = { text_of(name), T("192.0.2.1") };
+    struct why why = { "" };
+    memcpy(bytes, of, strlen(of) < sizeof(bytes) ? strlen(of) : sizeof(bytes));
+    enum err err = local_ca_write(bytes, T("test"), &authority, &why);
+    if (err == OK)
+        err = local_ca_issue_member(bytes, T("test"), names, COUNT(names), clock_wall_ms() / 1000,
+                                    &chain, &key, &why);
+    struct tls_pair pair = { buffer_text(&chain), buffer_text(&key), name };
+    struct tls_settings server = {
+        .pairs = &pair, .count = 1, .protocol = "http/1.1", .authorities = buffer_text(&authority)
+    };
+    struct tls_client_settings client = { .authorities = buffer_text(&authority),
+                                          .pair = pair,
+                                          .protocol = "http/1.1" };
+    memcpy(server.secret, names[0].data, names[0].len < 32 ? names[0].len : 32);
+    if (err == OK)
+        err = tls_context_new(&server, server_out, &why);
+    if (err == OK)
+        err = tls_client_context_new(&client, client_out, &why);
+    buffer_done(&authority);
+    buffer_done(&chain);
+    buffer_done(&key);
+    return CHECK(err == OK, "%s", why.text);
+}
+
 static X509 *read_ca(void)
 {
     struct buffer pem = buffer_of(16384);

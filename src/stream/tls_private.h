@@ -1,8 +1,8 @@
 #ifndef STREAM_TLS_PRIVATE_H
 #define STREAM_TLS_PRIVATE_H
 
-/* Private to tls.c (connections), tls_context.c (what they share), tls_ticket.c and tls_staple.c.
- */
+/* Private to tls.c (connections), tls_context.c (what they share), tls_client.c (what those share
+ * that we begin), tls_ticket.c and tls_staple.c. */
 
 #include "core/openssl.h"
 #include "stream/tls.h"
@@ -63,9 +63,22 @@ void tls_outcome_count(struct metrics *metrics, enum tls_outcome outcome);
 
 /* tls_staple.c: for SSL_CTX_set_tlsext_status_cb. */
 int tls_staple_give(SSL *ssl, void *argument);
+struct tls_peer {
+    int references;
+    struct tls_context *context;
+    SSL_SESSION *session; /* the newest that it gave us; NULL: none */
+    bool is_address;      /* the name is one */
+    char name[TLS_NAME_SIZE];
+};
 
-/* tls_challenge.c: lets the first certificate's settings answer CAs. False: no memory. */
-MUST_CHECK bool tls_challenge_prepare(struct tls_context *context);
+/* tls_client.c: makes `ssl` a connection to the peer: its name, what is verified, the session. */
+MUST_CHECK bool tls_peer_begin(struct tls_peer *peer, SSL *ssl);
+/* A handshake failed: the session may be why. */
+void tls_peer_forget(struct tls_peer *peer);
+
+/* tls_client.c: from now on clients must show a certificate that one of these has signed (PEM), by
+ * TLS 1.3. */
+MUST_CHECK enum err tls_demand_certificates(SSL_CTX *ssl, struct text authorities, struct why *why);
 
 /* tls_ticket.c: to be set in SSL_CTX_set_tlsext_ticket_key_evp_cb; the SSL's app data is a struct
  * tls_context. */

@@ -15,6 +15,11 @@ struct tls_context *test_tls_context(const char *const *names, size_t count);
 struct tls_context *test_tls_context_for(const char *const *names, size_t count,
                                          struct challenges *challenges);
 
+/* What a server of the site of that secret has of `tls: { inside: mutual }`: for connections of
+ * others and for its own. False (and a failed check) when it does not work. */
+bool test_tls_member(const char *secret, const char *name, struct tls_context **server_out,
+                     struct tls_context **client_out);
+
 struct test_tls_client {
     SSL_CTX *settings;
     SSL *ssl;

@@ -78,6 +78,21 @@ static bool is_welcome(const struct door *door, const struct address *peer)
     return door->kind != DOOR_INSIDE;
 }
 
+/* NULL: without TLS. */
+static struct tls_context *context_of(const struct door *door)
+{
+    const struct web_generation *current = door->edge->current;
+    switch (door->kind) {
+    case DOOR_HTTP:
+        return NULL;
+    case DOOR_HTTPS:
+        return current->tls;
+    case DOOR_INSIDE:
+        return current->inside_server;
+    }
+    return NULL;
+}
+
 static void connection_accepted(void *owner, int fd, const struct address *peer)
 {
     struct door *door = owner;
@@ -91,9 +106,9 @@ static void connection_accepted(void *owner, int fd, const struct address *peer)
     door->connections++;
     metrics_add(&metrics->connections_accepted, 1);
     metrics_add(&metrics->connections_open, 1);
-    if (door->kind == DOOR_HTTPS && door->edge->current->tls != NULL)
-        http_server_accept_tls(door->edge->server, door->edge->current->tls, fd, peer,
-                               connection_released, door);
+    struct tls_context *tls = context_of(door);
+    if (tls != NULL)
+        http_server_accept_tls(door->edge->server, tls, fd, peer, connection_released, door);
     else
         http_server_accept(door->edge->server, fd, peer, connection_released, door);
 }
@@ -211,6 +226,7 @@ void web_doors_open(struct web_edge *edge, const struct generation *generation, 
     doors_want(edge, generation, "listen.http", connections, DOOR_HTTP);
     doors_want(edge, generation, "listen.https", connections, DOOR_HTTPS);
     doors_want(edge, generation, "listen.inside", connections, DOOR_INSIDE);
+    doors_want(edge, generation, "listen.inside.web", connections, DOOR_INSIDE);
     doors_close(&edge->doors, false);
     doors_close(&edge->foreign_doors, false);
     if (!list_is_empty(&edge->foreign_doors) && !loop_timer_is_running(&edge->rescue))

@@ -104,6 +104,7 @@ static enum err part_make(struct web_edge *edge, struct web_generation *generati
         .arena = generation->arena,
         .files = generation->files,
         .compressors = generation->compressors,
+        .inside = generation->inside_client,
     };
     if (edge->service == NULL)
         return OK;

@@ -327,10 +327,14 @@ enum err web_generation_new(struct loop *loop, struct process *process, struct g
     self->files = web_files_new(FILE_MEMORY);
     self->compressors = web_compressors_new();
     struct web_setup *setup = ARENA_NEW(self->arena, struct web_setup);
+    enum err err = inside_server(source, "http/1.1", &self->inside_server, why);
+    if (err == OK)
+        err = inside_client(source, "http/1.1", &self->inside_client, why);
     *setup = (struct web_setup){
-        loop, source, process, self->arena, self->files, self->compressors,
+        loop, source, process, self->arena, self->files, self->compressors, self->inside_client,
     };
-    enum err err = web_pages_load(&self->pages, source, self->arena, why);
+    if (err == OK)
+        err = web_pages_load(&self->pages, source, self->arena, why);
     if (err == OK)
         err = handlers_make(self, setup, makers, maker_count, why);
     if (err == OK)
@@ -363,6 +367,8 @@ void web_generation_free(struct web_generation *generation)
     for (size_t i = 0; generation->series != NULL && i < generation->route_count; i++)
         board_leave(generation->series[i]);
     web_https_end(generation);
+    tls_context_unref(generation->inside_server);
+    tls_context_unref(generation->inside_client);
     web_files_free(generation->files);
     web_compressors_free(generation->compressors);
     arena_free(generation->arena);

@@ -25,10 +25,12 @@ struct web_generation {
     struct http_handler *balancer; /* takes what comes from outside; NULL: the router does */
     void (*free_balancer)(struct http_handler *);
     struct board_series *balancer_series;
-    uint16_t inside;               /* port */
-    struct tls_context *tls;       /* NULL: clients do not come in encrypted here */
-    struct metrics *metrics;       /* of this process */
-    struct challenges *challenges; /* of a CA; NULL: none is asked */
+    uint16_t inside;                   /* port */
+    struct tls_context *tls;           /* NULL: clients do not come in encrypted here */
+    struct metrics *metrics;           /* of this process */
+    struct challenges *challenges;     /* of a CA; NULL: none is asked */
+    struct tls_context *inside_server; /* NULL: what servers of the site say is not encrypted */
+    struct tls_context *inside_client;
     struct web_files *files;
     struct web_compressors *compressors;
     struct web_pages pages;

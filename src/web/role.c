@@ -17,13 +17,15 @@ enum { SOCKETS_LIMIT = 64 }; /* a message to a process holds 250 descriptors; fo
 
 static bool has_door(const struct generation *generation)
 {
-    return site_serves(generation->site, generation->server) ||
-           site_balances(generation->site, generation->server);
+    const struct site *site = generation->site;
+    return (site_serves(site, generation->server) && !site_is_behind(site, generation->server)) ||
+           site_balances(site, generation->server);
 }
 
 static bool is_here(const struct generation *generation)
 {
-    return has_door(generation) || site_is_inside(generation->site, generation->server) ||
+    return has_door(generation) || site_is_behind(generation->site, generation->server) ||
+           site_is_inside(generation->site, generation->server) ||
            site_passes_tcp(generation->site, generation->server);
 }
 
@@ -82,6 +84,8 @@ static enum err listen_open(struct generation *generation, struct why *why)
     /* the others know this server by its own address */
     if (err == OK && site_is_inside(generation->site, server))
         err = sockets_open(generation, server->address, listen->inside, "listen.inside", why);
+    if (err == OK && site_is_behind(generation->site, server))
+        err = sockets_open(generation, server->address, listen->https, "listen.inside.web", why);
     return err;
 }
 
@@ -138,6 +142,8 @@ enum err web_prepare(struct generation *generation, struct why *why)
     enum err err = listen_open(generation, why);
     if (err == OK && site_ends_tls(site, generation->server))
         err = web_https_prepare(generation, why);
+    if (err == OK)
+        err = inside_prepare(generation, why);
     for (size_t i = 0; err == OK && i < site->route_count; i++)
         if (site->routes[i].action == ACTION_STATIC && site_serves(site, generation->server))
             err = folder_open(generation, &site->routes[i], why);
