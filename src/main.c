@@ -127,14 +127,20 @@ static bool read_member(const void *context, struct text rest, struct balancer_b
     return true;
 }
 
-/* The same among servers of the site: known by name, or by address. */
-static bool read_inside(const void *context, struct text rest, struct balancer_backend *out)
+/* What its certificate must be for, where it has to show one. */
+static struct text tls_name_of(const struct site_backend *backend)
+{
+    return backend->server != NULL ? backend->server->name : backend->host;
+}
+
+/* The same where the backends have to show certificates. */
+static bool read_named(const void *context, struct text rest, struct balancer_backend *out)
 {
     struct site_backend backend = { 0 };
     if (site_backend_read(context, rest, HTTP_PORT, &backend) != NULL)
         return false;
     *out = backend_of(&backend);
-    out->tls_name = backend.server != NULL ? backend.server->name : backend.host;
+    out->tls_name = tls_name_of(&backend);
     return true;
 }
 
@@ -143,6 +149,7 @@ static void fill_pool(const struct web_setup *setup, const struct site_pool *fro
                       const struct site_server *own, struct balancer_pool *out)
 {
     struct process *process = setup->process;
+    bool has_names = from->is_secure || from->is_https;
     struct balancer_backend *backends =
         memory_new_array(from->backend_count + 1, sizeof(*backends));
     *out = (struct balancer_pool){
@@ -153,10 +160,10 @@ static void fill_pool(const struct web_setup *setup, const struct site_pool *fro
         .health = process->health,
         .lane = process->index,
         .cursor = board_cursor(process->board, from->name.data, from->name.len),
-        .tls = from->is_secure ? setup->inside : NULL,
-        .read_member = own != NULL       ? NULL
-                       : from->is_secure ? read_inside
-                                         : read_member,
+        .tls = from->is_secure ? setup->inside : outside_find(setup->outside, from),
+        .read_member = own != NULL ? NULL
+                       : has_names ? read_named
+                                   : read_member,
         .context = setup->generation->site,
     };
     for (size_t i = 0; i < from->backend_count; i++) {
@@ -164,8 +171,8 @@ static void fill_pool(const struct web_setup *setup, const struct site_pool *fro
         if (own != NULL && backend->server == own)
             continue;
         backends[out->count] = backend_of(backend);
-        if (from->is_secure)
-            backends[out->count].tls_name = backend->server->name;
+        if (has_names)
+            backends[out->count].tls_name = tls_name_of(backend);
         out->count++;
     }
 }

@@ -104,9 +104,15 @@ static bool exclude(struct call *call)
     return pool_has_other(&call->upstream->pool, choice);
 }
 
+static const char *why_unconnected(const struct call *call, enum err err)
+{
+    const char *failure = call->backend != NULL ? stream_failure(call->backend->stream) : "";
+    return failure[0] != '\0' ? failure : err == ERR_CLOSED ? "connection refused" : err_text(err);
+}
+
 void balancer_call_unconnected(struct call *call, enum err err)
 {
-    const char *reason = err == ERR_CLOSED ? "connection refused" : err_text(err);
+    const char *reason = why_unconnected(call, err);
     pool_failed(call->target);
     if (!exclude(call)) {
         balancer_call_fail(call, err == ERR_TIMEOUT ? 504 : 502, reason);

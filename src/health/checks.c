@@ -42,7 +42,8 @@ struct checks {
     struct health_board *board;
     const struct site *site;
     const struct site_server *server;
-    struct tls_context *inside; /* NULL: none is */
+    struct tls_context *inside; /* NULL: servers of the site are spoken to without TLS */
+    struct outside *outside;
     struct list list;
     struct check *by_entry[HEALTH_ENTRIES];
     struct loop_timer look;
@@ -210,14 +211,16 @@ static bool is_checked(const struct site *site, const struct site_pool *pool,
 static void set_peer(struct check *check)
 {
     const struct site_backend *backend = &check->backend;
-    struct tls_context *inside = check->pool->is_secure ? check->checks->inside : NULL;
+    struct checks *checks = check->checks;
+    struct tls_context *tls =
+        check->pool->is_secure ? checks->inside : outside_find(checks->outside, check->pool);
     struct text name = backend->server != NULL ? backend->server->name : backend->host;
-    if (check->peer != NULL && check->peer_context == inside)
+    if (check->peer != NULL && check->peer_context == tls)
         return;
     tls_peer_unref(check->peer);
     check->peer = NULL;
-    check->peer_context = inside;
-    if (inside != NULL && tls_peer_new(inside, name, &check->peer, NULL) != OK)
+    check->peer_context = tls;
+    if (tls != NULL && tls_peer_new(tls, name, &check->peer, NULL) != OK)
         log_warn("health", "a backend has no name that a certificate could cover",
                  STRING("backend", check->entry->name));
 }
@@ -309,10 +312,12 @@ struct checks *checks_new(struct loop *loop, struct health_board *board)
 }
 
 void checks_use(struct checks *checks, const struct site *site, const struct site_server *server,
-                struct tls_context *inside)
+                struct tls_context *inside, struct outside *outside)
 {
     tls_context_unref(checks->inside);
     checks->inside = inside != NULL ? tls_context_ref(inside) : NULL;
+    outside_free(checks->outside);
+    checks->outside = outside;
     checks->site = site;
     checks->server = server;
     list_each (at, &checks->list) {
@@ -354,5 +359,6 @@ void checks_free(struct checks *checks)
     list_each (at, &checks->list)
         check_drop(list_entry(at, struct check, link));
     tls_context_unref(checks->inside);
+    outside_free(checks->outside);
     memory_free(checks);
 }

@@ -13,7 +13,7 @@
 #include "core/loop.h"
 #include "metrics/metrics.h"
 #include "site/site.h"
-#include "stream/tls.h"
+#include "stream/outside.h"
 
 struct checks;
 
@@ -24,9 +24,9 @@ void checks_free(struct checks *checks);
 /* From now on the pools of this site that `server` passes requests on to, and what was added to
  * them at run time. The site must stay until the next call. States go on where they were: those of
  * this process, else those on the board. inside: to visit servers of the site with (a reference is
- * taken); NULL: without TLS. */
+ * taken); NULL: without TLS. outside: to visit upstreams by https with; taken over. */
 void checks_use(struct checks *checks, const struct site *site, const struct site_server *server,
-                struct tls_context *inside);
+                struct tls_context *inside, struct outside *outside);
 
 /* Whether that server has anything to check. */
 bool checks_are_wanted(const struct site *site, const struct site_server *server);

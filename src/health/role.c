@@ -10,6 +10,7 @@
 #include "health/checks.h"
 #include "process/swap.h"
 #include "stream/inside.h"
+#include "stream/outside.h"
 
 #include <stdio.h>
 
@@ -28,15 +29,25 @@ static void health_title(const struct generation *generation, size_t index, char
     snprintf(out, size, "health");
 }
 
+static enum err prepare(struct generation *generation, struct why *why)
+{
+    enum err err = inside_prepare(generation, why);
+    return err == OK ? outside_prepare(generation, why) : err;
+}
+
 static enum err use(struct swap *swap, const struct generation *generation, struct why *why)
 {
     struct health *health = list_entry(swap, struct health, swap);
     struct tls_context *inside;
+    struct outside *outside = NULL;
     enum err err = inside_client(generation, "http/1.1", &inside, why);
+    if (err == OK)
+        err = outside_new(generation, &outside, why);
+    if (err == OK)
+        checks_use(health->checks, generation->site, generation->server, inside, outside);
+    tls_context_unref(inside);
     if (err != OK)
         return err;
-    checks_use(health->checks, generation->site, generation->server, inside);
-    tls_context_unref(inside);
     log_info("health", "checking", INT("backends", (int64_t)checks_count(health->checks)));
     return OK;
 }
@@ -70,9 +81,9 @@ const struct role health_process_role = {
     .summary = "checks the backends of pools and notes which are up",
     .reload = RELOAD_SWAP,
     .start_order = 25, /* after what it checks on this server, before the edges */
-    .needs = "health. " INSIDE_NEEDS,
+    .needs = "health. " INSIDE_NEEDS " " OUTSIDE_NEEDS,
     .count = health_count,
     .title = health_title,
-    .prepare = inside_prepare,
+    .prepare = prepare,
     .run = run,
 };

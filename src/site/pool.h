@@ -63,7 +63,7 @@ struct site_outlier {
 };
 
 struct site_backend {
-    struct text name;  /* of the server, else the element of `to:` without "http://" */
+    struct text name;  /* of the server, else the element of `to:` without its scheme */
     struct text board; /* its name on the health board: "web/web-01" */
     const struct site_server *server; /* NULL: no server of the site */
     struct address address; /* with its port, or a Unix socket; len 0: `host` is a name that is
@@ -73,6 +73,7 @@ struct site_backend {
     int64_t port;           /* 0: a Unix socket */
     int64_t weight;         /* 1 to 256 */
     bool is_backup;         /* used only when no other works */
+    bool is_https;
     struct site_place place;
 };
 
@@ -98,6 +99,8 @@ struct site_pool {
     struct site_check check;
     struct site_outlier outlier;
     bool is_secure;          /* spoken to by TLS, with certificates of the site's servers */
+    bool is_https;           /* the same with anybody's, for the name in `to:` */
+    struct text authorities; /* of is_https: a PEM file; empty: those that this machine trusts */
     bool adaptive;           /* limit of requests in flight follows the latency */
     int64_t proxy_protocol;  /* enum site_proxy_protocol, sent to the backends */
     int64_t request_buffer;  /* bytes of a body kept while the backend is slower */

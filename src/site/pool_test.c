@@ -238,10 +238,10 @@ TEST(site_pools_of_secured_servers)
         "servers: { lb: 192.0.2.1, both: 192.0.2.2, web: 192.0.2.3, app: 192.0.2.4 }\n"
         "listen: { http: 81, https: 444, inside: 5311 }\n"
         "balancer: { on: [lb, both] }\n"
-        "web: { on: [both, web], static: { /: files } }\n"
+        "web: { on: [both, web] }\n"
         "app: { on: app, wsgi: 'a:b', root: files }\n"
         "upstreams: { api: { to: ['http://web:8000'] } }\n"
-        "routes: [ { path: /api, upstream: api }, { path: /, app: app } ]\n"
+        "routes: [ { path: /api, upstream: api } ]\n"
         "tls: { certificate: local, inside: %s }\n";
     for (int is_mutual = 0; is_mutual < 2; is_mutual++) {
         char source[2048];

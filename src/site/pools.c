@@ -48,6 +48,13 @@ const char *site_backend_read(const struct site *site, struct text rest, int64_t
     return host_problem(out->host, false, false);
 }
 
+static struct text without_scheme(struct text url)
+{
+    return text_starts_with(url, T("http://"))    ? text_skip(url, strlen("http://"))
+           : text_starts_with(url, T("https://")) ? text_skip(url, strlen("https://"))
+                                                  : url;
+}
+
 static const char *parse_backend(struct reading *reading, struct text value, bool is_http,
                                  struct site_backend *out)
 {
@@ -55,14 +62,17 @@ static const char *parse_backend(struct reading *reading, struct text value, boo
         return "is a URL";
     if (!is_http)
         return site_backend_read(reading->site, value, 0, out);
-    if (text_starts_with(value, T("https://")))
-        return "needs TLS, which is not built yet (see the roadmap in README)";
-    if (!text_starts_with(value, T("http://")))
-        return "must start with http://";
-    struct text rest = text_skip(value, 7);
+    bool is_https = text_starts_with(value, T("https://"));
+    if (!is_https && !text_starts_with(value, T("http://")))
+        return "must start with http:// or https://";
+    struct text rest = without_scheme(value);
+    if (is_https && text_starts_with(rest, T("unix:")))
+        return "has no name that a certificate could be for";
     if (text_find(rest, '/') >= 0 && !text_starts_with(rest, T("unix:")))
         return "has a path; write only http://HOST:PORT, the request's path is passed on";
-    return site_backend_read(reading->site, rest, 80, out);
+    const char *problem = site_backend_read(reading->site, rest, is_https ? 443 : 80, out);
+    out->is_https = is_https;
+    return problem;
 }
 
 static const char *backend_form(bool is_http)
@@ -98,6 +108,13 @@ void add_backend(struct reading *reading, const struct node *node, const struct 
                      shown(value, word));
         return;
     }
+    if (pool->backend_count > 0 && backend.is_https != pool->is_https) {
+        mistakes_add(reading->mistakes, node->place, path,
+                     "'%s' and the first one differ: all of a list are https://, or none is",
+                     shown(value, word));
+        return;
+    }
+    pool->is_https = backend.is_https;
     backend.place = node->place;
     struct site_backend *place =
         append_item(reading->arena, &pool->backends, &pool->backend_count, sizeof(backend));
@@ -129,7 +146,7 @@ static struct site_backend *backend_named(struct reading *reading, const struct 
                                           struct text name)
 {
     char word[SHOWN_SIZE];
-    struct text bare = text_starts_with(name, T("http://")) ? text_skip(name, 7) : name;
+    struct text bare = without_scheme(name);
     for (size_t i = 0; i < pool->backend_count; i++) {
         if (text_equal(pool->backends[i].name, bare))
             return &pool->backends[i];
@@ -353,7 +370,8 @@ static void add_url_pool(struct reading *reading, const struct site_route *route
         upstream_named(site, pool_name_of(route->upstream)) != NULL)
         return;
     fields_preset(reading, &policy_fields, &pool);
-    pool.name = arena_print(reading->arena, "upstream/%.*s", FMT(backend.name));
+    pool.name = arena_print(reading->arena, "upstream/%.*s", FMT(pool_name_of(route->upstream)));
+    pool.is_https = backend.is_https;
     place = append_item(reading->arena, &pool.backends, &pool.backend_count, sizeof(*place));
     backend.place = route->place;
     *place = backend;
@@ -402,7 +420,12 @@ static void finish_upstreams(struct reading *reading)
         struct site_pool *pool = &site->upstreams[i];
         struct text name = own_name(pool);
         struct path path = { &upstreams, name, 0 };
+        struct path authorities = { &path, T("authorities"), 0 };
         pool->on = site->web.on;
+        if (!text_is_empty(pool->authorities) && !pool->is_https && pool->backend_count > 0)
+            mistakes_add(reading->mistakes,
+                         node_find(node_find(node, name), T("authorities"))->place, &authorities,
+                         "there is nobody to show a certificate: write `to:` with https://");
         complete_pool(reading, node_find(node, name), &path, pool);
         *next_pool(reading) = pool;
     }

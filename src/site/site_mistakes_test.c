@@ -334,12 +334,20 @@ static const struct broken_site cases[] = {
         "  - { path: /a/, method: GET, respond: y }\n"),
       "site.yaml:4:5: routes: '/a/' is never reached: line 3 takes all of its requests; remove one "
       "of them\n" },
-    { "an upstream with TLS",
+    { "upstreams with TLS with mistakes",
       T("site: a.example.com\n"
-        "routes: [ { upstream: 'https://192.0.2.1' } ]\n"),
-      "site.yaml:2:23: routes[0].upstream: 'https://192.0.2.1' needs TLS, which is not built yet "
-      "(see the roadmap in README); example: http://127.0.0.1:9000 or "
-      "http://unix:/run/other.sock\n" },
+        "upstreams:\n"
+        "  mixed: { to: ['https://192.0.2.1', 'http://192.0.2.2'] }\n"
+        "  plain: { to: 'http://192.0.2.1', authorities: ca.pem }\n"
+        "  local: { to: 'https://unix:/run/other.sock' }\n"
+        "routes: [ { upstream: mixed } ]\n"),
+      "site.yaml:3:38: upstreams.mixed.to[1]: 'http://192.0.2.2' and the first one differ: all of "
+      "a "
+      "list are https://, or none is\n"
+      "site.yaml:4:49: upstreams.plain.authorities: there is nobody to show a certificate: write "
+      "`to:` with https://\n"
+      "site.yaml:5:16: upstreams.local.to: 'https://unix:/run/other.sock' has no name that a "
+      "certificate could be for; example: http://127.0.0.1:9000 or http://unix:/run/other.sock\n" },
     { "an upstream's name that is none",
       T("site: a.example.com\n"
         "routes: [ { upstream: 'http://back end:80' } ]\n"),
@@ -487,8 +495,8 @@ static const struct broken_site cases[] = {
         "balancer: { on: lb-01, proxy-protocol: v2 }\n"
         "web: { on: web-01, static: { /: a } }\n"
         "tls: { certificate: local, inside: tls }\n"),
-      "site.yaml:3:18: listen.https: port 5310 is the port of inside already; they need two ports\n"
-      "site.yaml:6:36: tls.inside: 'tls' is not allowed here; must be one of off, mutual\n" },
+      "site.yaml:3:9: listen.inside: port 5310 is the port of https already; they need two ports\n"
+      "site.yaml:6:36: tls.inside: 'tls' is not known; allowed: off mutual\n" },
     { "a PROXY header in front of encryption",
       T("site: www.foobar.com\n"
         "servers: { lb-01: 198.51.100.10, web-01: 198.51.100.11 }\n"

@@ -168,6 +168,17 @@ void tls_peer_forget(struct tls_peer *peer)
     peer->session = NULL;
 }
 
+/* A copy: OpenSSL lets each session of TLS 1.3 be used once. */
+static bool use_session(const struct tls_peer *peer, SSL *ssl)
+{
+    if (peer->session == NULL)
+        return true;
+    SSL_SESSION *session = SSL_SESSION_dup(peer->session);
+    bool is_used = session != NULL && SSL_set_session(ssl, session) == 1;
+    SSL_SESSION_free(session);
+    return is_used;
+}
+
 bool tls_peer_begin(struct tls_peer *peer, SSL *ssl)
 {
     X509_VERIFY_PARAM *wanted = SSL_get0_param(ssl);
@@ -179,5 +190,5 @@ bool tls_peer_begin(struct tls_peer *peer, SSL *ssl)
     bool is_named = peer->is_address ? X509_VERIFY_PARAM_set1_ip_asc(wanted, peer->name) == 1
                                      : X509_VERIFY_PARAM_set1_host(wanted, peer->name, 0) == 1 &&
                                            SSL_set_tlsext_host_name(ssl, peer->name) == 1;
-    return is_named && (peer->session == NULL || SSL_set_session(ssl, peer->session) == 1);
+    return is_named && use_session(peer, ssl);
 }

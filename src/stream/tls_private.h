@@ -63,6 +63,10 @@ void tls_outcome_count(struct metrics *metrics, enum tls_outcome outcome);
 
 /* tls_staple.c: for SSL_CTX_set_tlsext_status_cb. */
 int tls_staple_give(SSL *ssl, void *argument);
+
+/* tls_challenge.c: lets the first certificate's settings answer CAs. False: no memory. */
+MUST_CHECK bool tls_challenge_prepare(struct tls_context *context);
+
 struct tls_peer {
     int references;
     struct tls_context *context;

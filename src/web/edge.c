@@ -105,6 +105,7 @@ static enum err part_make(struct web_edge *edge, struct web_generation *generati
         .files = generation->files,
         .compressors = generation->compressors,
         .inside = generation->inside_client,
+        .outside = generation->outside,
     };
     if (edge->service == NULL)
         return OK;

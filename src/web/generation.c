@@ -330,8 +330,17 @@ enum err web_generation_new(struct loop *loop, struct process *process, struct g
     enum err err = inside_server(source, "http/1.1", &self->inside_server, why);
     if (err == OK)
         err = inside_client(source, "http/1.1", &self->inside_client, why);
+    if (err == OK)
+        err = outside_new(source, &self->outside, why);
     *setup = (struct web_setup){
-        loop, source, process, self->arena, self->files, self->compressors, self->inside_client,
+        loop,
+        source,
+        process,
+        self->arena,
+        self->files,
+        self->compressors,
+        self->inside_client,
+        self->outside,
     };
     if (err == OK)
         err = web_pages_load(&self->pages, source, self->arena, why);
@@ -369,6 +378,7 @@ void web_generation_free(struct web_generation *generation)
     web_https_end(generation);
     tls_context_unref(generation->inside_server);
     tls_context_unref(generation->inside_client);
+    outside_free(generation->outside);
     web_files_free(generation->files);
     web_compressors_free(generation->compressors);
     arena_free(generation->arena);

@@ -144,6 +144,8 @@ enum err web_prepare(struct generation *generation, struct why *why)
         err = web_https_prepare(generation, why);
     if (err == OK)
         err = inside_prepare(generation, why);
+    if (err == OK)
+        err = outside_prepare(generation, why);
     for (size_t i = 0; err == OK && i < site->route_count; i++)
         if (site->routes[i].action == ACTION_STATIC && site_serves(site, generation->server))
             err = folder_open(generation, &site->routes[i], why);

@@ -11,6 +11,7 @@
 #include "http/http.h"
 #include "process/process.h"
 #include "stream/inside.h"
+#include "stream/outside.h"
 
 /* What a maker may use. All of it lives until `free` was called for the handler. */
 struct web_setup {
@@ -21,6 +22,7 @@ struct web_setup {
     struct web_files *files; /* for web_files_handler */
     struct web_compressors *compressors;
     struct tls_context *inside; /* to connect to other servers of the site; NULL: without TLS */
+    struct outside *outside;    /* to upstreams by https */
 };
 
 /* Makes the handlers of one kind of route. */
@@ -88,7 +90,7 @@ int web_run(struct process *self, const struct web_maker *makers, size_t count,
 /* The parts of the edge's struct role, for src/main.c. */
 #define WEB_NEEDS                                                                                  \
     "listen.http listen.inside listen.tcp. static. app. command. fpm. error. tls. "                \
-    "acme.challenges " INSIDE_NEEDS
+    "acme.challenges " INSIDE_NEEDS " " OUTSIDE_NEEDS
 enum { WEB_START_ORDER = 30 };
 
 /* site.web.workers, or one per core; 0 when this server takes no requests: it has neither web nor
