@@ -14,7 +14,7 @@ LTO     := $(if $(findstring clang,$(CC)),false,true)
 BENCHES := $(addprefix bench-,static wsgi flask asgi php guestbook balancer tcp tls)
 
 .DEFAULT_GOAL := all
-.PHONY: all run test check check-quick fuzz bench $(BENCHES) bench-sql bench-memory bench-reload bench-tunnels soak install clean help
+.PHONY: all run test check check-quick fuzz scan bench $(BENCHES) bench-sql bench-memory bench-reload bench-tunnels soak install clean help
 
 all: $(BUILD)/build.ninja        ## build the program for use: build/trilith
 	@ninja -C $(BUILD) --quiet
@@ -43,6 +43,11 @@ check-quick:                     ## the same without the slow parts
 fuzz:                            ## every fuzz target for FUZZ_SECONDS (60)
 	@tools/setup check
 	@tools/fuzz
+
+scan:                            ## testssl.sh and 10,000 clients that break TLS; BUILD=build-asan
+	@tools/setup test
+	@TLS_SCAN=1 BROKEN_TLS=10000 TRILITH=$(abspath $(BUILD))/trilith /usr/bin/python3 -m pytest \
+		-p no:cacheprovider -q tests/e2e/test_tls_scan.py tests/e2e/test_tls_broken_clients.py
 
 bench:                           ## every benchmark beside its peers, writes bench/RESULTS.md
 	@tools/setup bench

@@ -114,6 +114,19 @@ def key_number(path):
     return number, number[::-1]
 
 
+def look_into_the_dump_of_root(cores, edge, key):
+    """Root sees everything, but keys are in memory that dumps leave out."""
+    subprocess.run(["gcore", "-o", cores / "root", str(edge)], capture_output=True, check=True,
+                   timeout=120)
+    (core,) = cores.iterdir()
+    data = core.read_bytes()
+    assert len(data) > 1 << 20, "that is no core"
+    for number in key_number(key):
+        assert data.find(number) < 0, "the private key is in the core dump"
+    assert b"BEGIN PRIVATE KEY" not in data
+    core.unlink()
+
+
 @pytest.mark.skipif(not harness.IS_ROOT or not shutil.which("gcore"),
                     reason="needs root and gdb: tools/setup test")
 def test_keys_are_in_no_core_dump(workshop):
@@ -140,17 +153,8 @@ def test_keys_are_in_no_core_dump(workshop):
     done = subprocess.run(["setpriv", f"--reuid={uid}", "--clear-groups", "gcore", "-o",
                            cores / "own", str(edge)], capture_output=True, text=True, timeout=60)
     assert not list(cores.iterdir()), done.stdout + done.stderr
-    # root sees everything, but what a dump holds is not the key
-    subprocess.run(["gcore", "-o", cores / "root", str(edge)], capture_output=True, check=True,
-                   timeout=120)
-    (core,) = cores.iterdir()
-    data = core.read_bytes()
-    assert b"/small.txt" in data or len(data) > 1 << 20, "that is no core"
-    if not harness.IS_SANITIZED:  # its shadow of freed memory keeps what was freed
-        for number in key_number(workshop.folder / "tls" / "one.key"):
-            assert data.find(number) < 0, "the private key is in the core dump"
-    assert b"BEGIN PRIVATE KEY" not in data
-    core.unlink()
+    if not harness.IS_SANITIZED:  # their shadow is terabytes large
+        look_into_the_dump_of_root(cores, edge, workshop.folder / "tls" / "one.key")
     os.kill(edge, 6)  # it leaves none by itself, wherever the system would put them
     harness.wait_for(lambda: https.site.find("edge") not in ([], [edge]), 20, "another edge")
     assert not list(cores.iterdir()) and not list(workshop.folder.rglob("core*.*"))
