@@ -309,8 +309,8 @@ def test_files_and_reload(workshop):
 
 def test_mistakes_are_named(workshop):
     cases = {
-        "certificate: loca": "local, or the files of one",
-        "certificate: []": "local, or the files of one",
+        "certificate: loca": "or the files of one",
+        "certificate: []": "or the files of one",
         "certificate: { chain: a.pem }": "key",
         "certificate: local, hsts: 1y, redirect: no": "needs `redirect: yes`",
         "hsts: 1y": "certificate",
