@@ -59,6 +59,8 @@ void tls_context_unref(struct tls_context *context); /* accepts NULL */
 
 /* When the first of its certificates ends, in seconds since 1970. */
 int64_t tls_context_expires_s(const struct tls_context *context);
+/* And which of the pairs that is. */
+size_t tls_context_expires_first(const struct tls_context *context);
 
 /* Once in a process, before its first context: private keys get memory that is locked and in no
  * core dump, and the process gives none. */

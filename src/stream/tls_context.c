@@ -189,8 +189,11 @@ static enum err add_pair(struct tls_context *context, const struct tls_pair *pai
         return err;
     }
     int64_t expires_s = x509_time_s(X509_get0_notAfter(certificate->leaf));
-    if (context->count++ == 0 || expires_s < context->expires_s)
+    if (context->count == 0 || expires_s < context->expires_s) {
         context->expires_s = expires_s;
+        context->expires_first = context->count;
+    }
+    context->count++;
     return OK;
 }
 
@@ -263,4 +266,9 @@ void tls_context_unref(struct tls_context *context)
 int64_t tls_context_expires_s(const struct tls_context *context)
 {
     return context->expires_s;
+}
+
+size_t tls_context_expires_first(const struct tls_context *context)
+{
+    return context->expires_first;
 }

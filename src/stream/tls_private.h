@@ -43,7 +43,8 @@ struct tls_context {
     struct tls_certificate certificates[TLS_PAIRS_LIMIT];
     size_t count;
     int64_t expires_s;
-    BIO_METHOD *method; /* between OpenSSL and our buffers */
+    size_t expires_first; /* the certificate whose end that is */
+    BIO_METHOD *method;   /* between OpenSSL and our buffers */
     uint8_t secret[TLS_SECRET_BYTES];
     uint8_t own_secret[TLS_SECRET_BYTES];
     struct tls_tickets tickets;

@@ -11,6 +11,7 @@
 #include "core/log.h"
 #include "core/memory.h"
 #include "core/sys.h"
+#include "web/expiry.h"
 #include "web/https.h"
 #include "web/staple.h"
 
@@ -176,6 +177,7 @@ static void generation_serve(struct web_edge *edge, struct web_generation *gener
     else
         http_server_set_config(edge->server, &generation->config);
     web_staples_use(edge->staples, generation->tls);
+    web_expiry_use(edge->expiry, generation);
     web_doors_open(edge, generation->source, generation->config.limits.connections);
     log_info("web", "serving", INT("generation", (int64_t)generation->source->number));
 }
@@ -215,6 +217,7 @@ static void edge_leave(struct web_edge *edge, int64_t within_ms, int exit_status
         return; /* only the deadline moves */
     web_doors_close(edge);
     web_staples_use(edge->staples, NULL);
+    web_expiry_use(edge->expiry, NULL);
     part_leave(edge, edge->current);
     edge->draining = 1 + (edge->server != NULL) + (edge->service != NULL);
     if (edge->server != NULL)
@@ -265,6 +268,7 @@ static void on_files(struct web_edge *edge, struct message *message)
     err = web_https_renew(current, &why);
     if (err == OK) {
         web_staples_use(edge->staples, current->tls);
+        web_expiry_use(edge->expiry, current);
         log_info("web", "new certificates are in use");
         process_send(edge->process, MESSAGE_TAKEN, message->generation, T(""));
         return;
@@ -361,6 +365,7 @@ static void edge_done(struct web_edge *edge)
     loop_watch_stop(&edge->channel);
     web_access_log_free(edge->access_log);
     web_staples_free(edge->staples);
+    web_expiry_free(edge->expiry);
     memory_free(edge->buffer);
 }
 
@@ -383,6 +388,7 @@ int web_run(struct process *self, const struct web_maker *makers, size_t count,
     edge.buffer = memory_new(MESSAGE_BUFFER);
     edge.access_log = web_access_log_new(edge.loop, self->access_fd);
     edge.staples = web_staples_new(edge.loop);
+    edge.expiry = self->index == 0 ? web_expiry_new(edge.loop, self) : NULL;
     loop_timer_init(&edge.deadline, deadline_passed);
     metrics_set(&self->metrics->connections_open, 0); /* those of a crashed process are gone */
     if (loop_watch_start(edge.loop, &edge.channel, self->channel, LOOP_READ, channel_ready) != OK)

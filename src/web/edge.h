@@ -19,6 +19,7 @@ struct web_edge {
     struct web_generation *next;    /* ready, waits for COMMIT or DISCARD */
     struct web_access_log *access_log;
     struct web_staples *staples;
+    struct web_expiry *expiry; /* of the first edge of the server; NULL: another one looks */
     struct loop_watch channel;
     struct loop_timer deadline; /* of a drain or stop */
     struct list doors;          /* this process' own listening sockets */

@@ -28,8 +28,6 @@ enum {
     LOCATION_LIMIT = 65536,
     HSTS_BYTES = 64,
     HTTPS_PORT = 443,
-    DAY_S = 86400,
-    EXPIRY_DAYS = 14, /* from then on the log warns */
 };
 
 /* ---- in the parent ---- */
@@ -244,7 +242,7 @@ static enum err read_all(int fd, const char *name, struct buffer *out, struct wh
     return OK;
 }
 
-static void pair_name(const struct generation *generation, size_t number, char out[512])
+void web_https_name(const struct generation *generation, size_t number, char out[512])
 {
     const struct site_tls *tls = &generation->site->tls;
     if (tls->is_local || tls->is_acme)
@@ -286,7 +284,7 @@ static enum err context_make(const struct web_generation *self, struct pair_file
     };
     enum err err = OK;
     for (size_t i = 0; i < count && err == OK; i++) {
-        pair_name(generation, i, files[i].name);
+        web_https_name(generation, i, files[i].name);
         err = read_all(generation_fd(generation, "tls.chain.%zu", i), files[i].name,
                        &files[i].chain, why);
         if (err == OK)
@@ -306,16 +304,6 @@ static enum err context_make(const struct web_generation *self, struct pair_file
     return err;
 }
 
-static void warn_of_end(const struct tls_context *context)
-{
-    int64_t left_s = tls_context_expires_s(context) - clock_wall_ms() / 1000;
-    if (left_s < 0)
-        log_warn("web", "a certificate has expired: clients will refuse it",
-                 INT("days_ago", -left_s / DAY_S));
-    else if (left_s < (int64_t)EXPIRY_DAYS * DAY_S)
-        log_warn("web", "a certificate expires soon", INT("days_left", left_s / DAY_S));
-}
-
 static enum err read_pairs(const struct web_generation *self, struct tls_context **context_out,
                            struct why *why)
 {
@@ -333,8 +321,6 @@ static enum err read_pairs(const struct web_generation *self, struct tls_context
         buffer_done(&files[i].chain);
     }
     memory_free(files);
-    if (err == OK)
-        warn_of_end(*context_out);
     return err;
 }
 

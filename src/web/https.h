@@ -24,6 +24,9 @@ void web_https_end(struct web_generation *self);
  * error all stays. */
 MUST_CHECK enum err web_https_renew(struct web_generation *self, struct why *why);
 
+/* What a certificate is called in messages: where the site file has it. */
+void web_https_name(const struct generation *generation, size_t number, char out[512]);
+
 /* What comes before a route where clients come in. True: answered, with a redirect to HTTPS. */
 bool web_https_first(const struct web_generation *self, struct http_exchange *exchange);
 

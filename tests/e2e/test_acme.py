@@ -197,8 +197,18 @@ def test_files_that_change(workshop):
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 "), "it was not cut"
     assert site.find("edge") == pids
     # an edge that dies starts with what is in use
-    os.kill(next(iter(pids)), 9)
-    harness.wait_for(lambda: len(site.find("edge")) == 2 and site.find("edge") != pids, 15, "a new one")
+    first, second = sorted(pids)
+    os.kill(second, 9)
+    harness.wait_for(lambda: len(site.find("edge")) == 2 and second not in site.find("edge"), 15,
+                     "a new one")
     harness.wait_for(lambda: site.status()["state"] == "serving", 15, "ready")
     for _ in range(8):
         assert served(port).split() == two.split()
+    # one that ends soon is an alert
+    make_certificate(folder, "site", "www.foobar.com", days=5)
+    harness.wait_for(lambda: site.status()["state"] == "degraded", 15, "an alert")
+    said = [p["note"] for p in site.status()["processes"] if "site.pem" in p["note"]]
+    assert len(said) == 1 and said[0].endswith("ends in 4 days"), said
+    assert "a certificate has to be renewed" in site.all_logs()
+    make_certificate(folder, "site", "www.foobar.com")
+    harness.wait_for(lambda: site.status()["state"] == "serving", 15, "its end")

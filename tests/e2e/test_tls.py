@@ -256,11 +256,11 @@ def test_a_slow_hello_is_ended(https):
 
 # ---- certificates from files ----
 
-def make_certificate(folder, name, *names):
+def make_certificate(folder, name, *names, days=90):
     folder.mkdir(exist_ok=True)
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-         "-days", "90", "-subj", f"/CN={names[0]}", "-keyout", folder / f"{name}.key",
+         "-days", str(days), "-subj", f"/CN={names[0]}", "-keyout", folder / f"{name}.key",
          "-out", folder / f"{name}.pem",
          "-addext", "subjectAltName=" + ",".join("DNS:" + n for n in names)],
         check=True, capture_output=True)
