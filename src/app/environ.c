@@ -178,8 +178,7 @@ static void add_server(struct table *table, const struct http_request *request)
                      has_port   ? address_port(&request->server)
                      : is_https ? 443
                                 : 80);
-    table_add(table, KEY_SERVER_PROTOCOL,
-              request->minor_version == 0 ? T("HTTP/1.0") : T("HTTP/1.1"));
+    table_add(table, KEY_SERVER_PROTOCOL, http_request_protocol(request));
     table_add(table, KEY_URL_SCHEME, request->scheme);
     if (is_https)
         table_add(table, KEY_HTTPS, T("on"));

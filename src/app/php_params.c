@@ -125,8 +125,7 @@ static void add_server(struct fastcgi_params *params, const struct http_request 
     if (port == 0)
         port = is_https ? 443 : 80;
     add_number(params, T("SERVER_PORT"), port);
-    fastcgi_params_add(params, T("SERVER_PROTOCOL"),
-                       request->minor_version == 0 ? T("HTTP/1.0") : T("HTTP/1.1"));
+    fastcgi_params_add(params, T("SERVER_PROTOCOL"), http_request_protocol(request));
     fastcgi_params_add(params, T("REQUEST_SCHEME"), request->scheme);
     if (is_https)
         fastcgi_params_add(params, T("HTTPS"), T("on"));

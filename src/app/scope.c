@@ -86,7 +86,8 @@ enum err app_scope_build(const struct http_request *request, int64_t body_length
     add(&table, KEY_PATH_INFO, request->path);
     add(&table, KEY_REQUEST_URI, request->raw_path);
     add(&table, KEY_QUERY_STRING, request->query);
-    add(&table, KEY_SERVER_PROTOCOL, request->minor_version == 0 ? T("1.0") : T("1.1"));
+    add(&table, KEY_SERVER_PROTOCOL,
+        request->is_http2 ? T("2") : text_skip(http_request_protocol(request), 5));
     add(&table, KEY_URL_SCHEME, request->scheme);
     add_address(&table, KEY_REMOTE_ADDR, KEY_REMOTE_PORT, &request->client);
     add_address(&table, KEY_SERVER_NAME, KEY_SERVER_PORT, &request->server);

@@ -153,8 +153,10 @@ void balancer_write_head(struct buffer *out, const struct http_request *request,
         write_trace(out, request);
     http_forwarded_write(request, host, out);
     write_header(out, T("X-Request-Id"), text_of(request->id));
-    buffer_append(out, request->minor_version == 0 ? T("Via: 1.0 trilith\r\n")
-                                                   : T("Via: 1.1 trilith\r\n"));
+    write_header(out, T("Via"),
+                 request->is_http2             ? T("2.0 trilith")
+                 : request->minor_version == 0 ? T("1.0 trilith")
+                                               : T("1.1 trilith"));
     if (request->is_upgrade && balancer_wants_upgrade(request))
         write_upgrade(out, &request->headers);
     write_framing(out, request);

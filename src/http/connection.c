@@ -10,7 +10,7 @@
 #include "http/http_private.h"
 
 #include "core/memory.h"
-#include "http/forwarded.h"
+#include "http/http2_private.h"
 #include "stream/proxy.h"
 #include "stream/tls.h"
 
@@ -37,6 +37,7 @@ void connection_abort(struct connection *conn, const char *failure)
     if (conn->is_closing)
         return;
     conn->is_closing = true;
+    http2_abort(conn, failure);
     while (conn->first != NULL) {
         struct http_exchange *exchange = pop(conn);
         exchange_abort(exchange, failure);
@@ -45,8 +46,7 @@ void connection_abort(struct connection *conn, const char *failure)
     stream_abort(conn->stream);
 }
 
-/* Everything is answered and sent. */
-static void close_orderly(struct connection *conn)
+void connection_close(struct connection *conn)
 {
     conn->is_closing = true;
     if (conn->ends_hard)
@@ -60,12 +60,13 @@ static void on_closed(struct stream *stream)
     struct connection *conn = stream_owner(stream);
     struct http_server *server = conn->server;
     struct chunk_pool own = { 0 };
-    output_done(&conn->output, server != NULL ? &server->chunks : &own);
+    output_done(&conn->lane.output, server != NULL ? &server->chunks : &own);
     chunk_pool_done(&own);
     buffer_done(&conn->input);
     memory_free(conn->source);
     tls_context_unref(conn->tls);
     loop_task_cancel(&conn->task);
+    http2_free(conn);
     list_remove(&conn->link);
     if (conn->released != NULL)
         conn->released(conn->argument);
@@ -78,7 +79,7 @@ static void on_closed(struct stream *stream)
 static void sweep(struct connection *conn)
 {
     while (conn->first != NULL && conn->first != conn->active &&
-           conn->first->output_end <= conn->output.sent)
+           conn->first->output_end <= conn->lane.output.sent)
         exchange_end(pop(conn));
 }
 
@@ -86,57 +87,16 @@ static void sweep(struct connection *conn)
 
 static struct http_exchange *push(struct connection *conn)
 {
-    struct http_exchange *exchange = exchange_new(conn);
+    struct http_exchange *exchange = exchange_new(conn, &conn->lane);
     if (conn->last != NULL)
         conn->last->next = exchange;
     else
         conn->first = exchange;
     conn->last = conn->active = exchange;
     conn->exchanges++;
-    exchange->request.started_us = conn->head_started_us;
-    exchange->request.scheme = conn->is_secure ? T("https") : T("http");
-    exchange->request.client = conn->source != NULL ? *conn->source : *stream_peer(conn->stream);
-    exchange->request.server.len = conn->local.len;
-    memcpy(&exchange->request.server.u, &conn->local.name, conn->local.len);
+    conn->is_fresh = false;
+    request_place(exchange, conn->head_started_us);
     return exchange;
-}
-
-static bool is_lower_hex(struct text text)
-{
-    for (size_t i = 0; i < text.len; i++)
-        if (!((text.data[i] >= '0' && text.data[i] <= '9') ||
-              (text.data[i] >= 'a' && text.data[i] <= 'f')))
-            return false;
-    return true;
-}
-
-/* The trace id of "00-<32 hex>-<16 hex>-<2 hex>" (W3C Trace Context), else a new one. */
-static void take_id(struct http_server *server, struct http_request *request)
-{
-    struct text parent = http_headers_value(&request->headers, FIELD_TRACEPARENT);
-    struct text id = text_part(parent, 3, 32);
-    bool is_valid = parent.len == 55 && text_starts_with(parent, T("00-")) &&
-                    parent.data[35] == '-' && parent.data[52] == '-' && is_lower_hex(id) &&
-                    is_lower_hex(text_part(parent, 36, 16)) &&
-                    !text_equal(id, T("00000000000000000000000000000000"));
-    if (!is_valid || !text_copy_to(id, request->id, sizeof(request->id)))
-        server_make_id(server, request->id);
-}
-
-/* What is answered before a handler sees it: 0, or the status. */
-static int check_request(struct http_exchange *exchange)
-{
-    const struct http_request *request = &exchange->request;
-    struct text expect = http_headers_value(&request->headers, FIELD_EXPECT);
-    int64_t limit = exchange->config->limits.body_bytes;
-    if (limit > 0 && request->content_length > limit)
-        return 413;
-    if (expect.len == 0 || request->minor_version == 0)
-        return 0;
-    if (!text_equal_fold(expect, T("100-continue")))
-        return 417;
-    exchange->expects_continue = request->has_body;
-    return 0;
 }
 
 static void start(struct connection *conn, struct http_exchange *exchange)
@@ -147,13 +107,7 @@ static void start(struct connection *conn, struct http_exchange *exchange)
     exchange->is_request_done = !request->has_body;
     exchange->keep_alive = http1_wants_keep_alive(&request->headers, request->minor_version) &&
                            (most == 0 || ++conn->requests < most);
-    int status = check_request(exchange);
-    if (status == 0) {
-        exchange->config->handler->start(exchange->config->handler, exchange);
-        return;
-    }
-    exchange->keep_alive = false;
-    http_reply_error(exchange, status);
+    request_start(exchange);
 }
 
 /* The head is in.data[skip, end). */
@@ -161,10 +115,10 @@ static void begin(struct connection *conn, const struct http1_limits *limits)
 {
     struct http_exchange *exchange = push(conn);
     struct http1_problem problem = { 431, "head too large" };
-    struct text head = text_part(conn->in, conn->scan.skip, conn->scan.end - conn->scan.skip);
+    struct text head = text_part(conn->lane.in, conn->scan.skip, conn->scan.end - conn->scan.skip);
     head = arena_copy(exchange->arena, head);
     exchange->received_bytes = (int64_t)conn->scan.end;
-    conn->in = text_skip(conn->in, conn->scan.end);
+    conn->lane.in = text_skip(conn->lane.in, conn->scan.end);
     conn->scan = (struct http1_scan){ 0 };
     conn->head_started_us = 0;
     if (head.data == NULL || http1_parse_request(head, limits, exchange->arena, &exchange->request,
@@ -173,8 +127,7 @@ static void begin(struct connection *conn, const struct http1_limits *limits)
         exchange_refuse(exchange, problem.status, problem.reason);
         return;
     }
-    take_id(conn->server, &exchange->request);
-    http_forwarded_take(&exchange->request, &exchange->config->trust);
+    request_take_id(exchange);
     start(conn, exchange);
 }
 
@@ -188,14 +141,14 @@ static void refuse_head(struct connection *conn, int status, const char *reason)
     }
     struct http_exchange *exchange = push(conn);
     exchange->request.minor_version = 1;
-    exchange->received_bytes = (int64_t)conn->in.len;
+    exchange->received_bytes = (int64_t)conn->lane.in.len;
     server_make_id(conn->server, exchange->request.id);
     exchange_refuse(exchange, status, reason);
 }
 
 static bool has_room(const struct connection *conn)
 {
-    return conn->exchanges < PIPELINE_LIMIT && conn->output.waiting < OUTPUT_LOW_BYTES;
+    return conn->exchanges < PIPELINE_LIMIT && conn->lane.output.waiting < OUTPUT_LOW_BYTES;
 }
 
 static void take_source(struct connection *conn, const struct proxy_header *header)
@@ -211,24 +164,25 @@ static void begin_tls(struct connection *conn)
 {
     if (conn->tls == NULL)
         return;
-    stream_secure_after(conn->stream, conn->tls, conn->server->config->limits.head_ms, conn->in);
+    stream_secure_after(conn->stream, conn->tls, conn->server->config->limits.head_ms,
+                        conn->lane.in);
     tls_context_unref(conn->tls);
     conn->tls = NULL;
-    conn->in = text_from("", 0);
+    conn->lane.in = text_from("", 0);
     conn->is_borrowed = false;
 }
 
 static bool read_proxy_header(struct connection *conn)
 {
     struct proxy_header header;
-    if (conn->in.len > 0 && conn->head_started_us == 0)
+    if (conn->lane.in.len > 0 && conn->head_started_us == 0)
         conn->head_started_us = loop_now_us(conn->server->loop);
-    switch (proxy_parse(conn->in, &header)) {
+    switch (proxy_parse(conn->lane.in, &header)) {
     case PROXY_DONE:
         conn->is_proxy_due = false;
         conn->head_started_us = 0;
         take_source(conn, &header);
-        conn->in = text_skip(conn->in, header.len);
+        conn->lane.in = text_skip(conn->lane.in, header.len);
         begin_tls(conn);
         return true;
     case PROXY_BAD:
@@ -238,8 +192,23 @@ static bool read_proxy_header(struct connection *conn)
     case PROXY_MORE:
         break;
     }
-    conn->close_after = conn->is_ended;
+    conn->close_after = conn->lane.is_ended;
     return false;
+}
+
+/* RFC 9113 3.2, 3.3: said in the handshake of TLS, or by the first bytes. MORE: cannot be told yet.
+ */
+static enum http1_state is_http2(const struct connection *conn)
+{
+    static const struct text preface = { "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24 };
+    struct text start = text_part(conn->lane.in, 0, preface.len);
+    if (!conn->is_fresh || start.len == 0)
+        return HTTP1_BAD;
+    if (conn->is_secure)
+        return text_equal(stream_protocol(conn->stream), T("h2")) ? HTTP1_DONE : HTTP1_BAD;
+    if (!text_equal(start, text_part(preface, 0, start.len)))
+        return HTTP1_BAD;
+    return start.len == preface.len ? HTTP1_DONE : HTTP1_MORE;
 }
 
 static bool read_head(struct connection *conn)
@@ -248,9 +217,16 @@ static bool read_head(struct connection *conn)
     struct http1_problem problem;
     if (conn->close_after || !has_room(conn))
         return false;
-    if (conn->in.len > 0 && conn->head_started_us == 0)
+    if (conn->lane.in.len > 0 && conn->head_started_us == 0)
         conn->head_started_us = loop_now_us(conn->server->loop);
-    switch (http1_scan(&conn->scan, conn->in, &limits, &problem)) {
+    enum http1_state http2 = is_http2(conn);
+    if (http2 == HTTP1_DONE)
+        http2_start(conn);
+    else if (http2 == HTTP1_MORE)
+        conn->close_after = conn->lane.is_ended;
+    if (http2 != HTTP1_BAD)
+        return false;
+    switch (http1_scan(&conn->scan, conn->lane.in, &limits, &problem)) {
     case HTTP1_DONE:
         begin(conn, &limits);
         return true;
@@ -261,7 +237,7 @@ static bool read_head(struct connection *conn)
     case HTTP1_DATA:
         break;
     }
-    conn->close_after = conn->is_ended;
+    conn->close_after = conn->lane.is_ended;
     return false;
 }
 
@@ -283,7 +259,7 @@ static bool finish_broken(struct connection *conn, struct http_exchange *exchang
     conn->ends_hard = exchange->length < 0 && !exchange->is_chunked;
     exchange_abort(exchange, "answer broken off");
     exchange->is_complete = true;
-    exchange->output_end = conn->output.queued;
+    exchange->output_end = conn->lane.output.queued;
     conn->close_after = true;
     conn->active = NULL;
     return false;
@@ -309,11 +285,11 @@ static bool step(struct connection *conn)
 static int64_t head_timeout_ms(const struct connection *conn)
 {
     const struct http_limits *limits = &conn->server->config->limits;
-    if (conn->in.len > 0) {
+    if (conn->lane.in.len > 0) {
         int64_t spent_ms = (loop_now_us(conn->server->loop) - conn->head_started_us) / 1000;
         return spent_ms < limits->head_ms ? limits->head_ms - spent_ms : 1;
     }
-    if (conn->output.first != NULL)
+    if (conn->lane.output.first != NULL)
         return 0;
     if (conn->server->is_draining)
         return DRAIN_GRACE_MS;
@@ -325,7 +301,7 @@ static int64_t head_timeout_ms(const struct connection *conn)
 static void ask(struct connection *conn)
 {
     const struct http_exchange *exchange = conn->active;
-    if (conn->is_closing || conn->is_ended || conn->close_after)
+    if (conn->is_closing || conn->lane.is_ended || conn->close_after)
         return;
     if (exchange == NULL) {
         if (has_room(conn))
@@ -333,7 +309,7 @@ static void ask(struct connection *conn)
         return;
     }
     if (exchange->is_request_done) {
-        if (conn->in.len == 0)
+        if (conn->lane.in.len == 0)
             stream_receive(conn->stream, 0);
         return;
     }
@@ -346,31 +322,35 @@ static void keep_input(struct connection *conn)
 {
     if (conn->is_borrowed) {
         conn->is_borrowed = false;
-        buffer_append(&conn->input, conn->in);
-        conn->in = buffer_text(&conn->input);
+        buffer_append(&conn->input, conn->lane.in);
+        conn->lane.in = buffer_text(&conn->input);
     }
-    if (conn->in.len == 0 && conn->input.data != NULL) {
+    if (conn->lane.in.len == 0 && conn->input.data != NULL) {
         buffer_done(&conn->input);
-        conn->in = text_from("", 0);
+        conn->lane.in = text_from("", 0);
     }
 }
 
 static void connection_run(struct connection *conn)
 {
     conn->is_running = true;
-    conn->pumps = 0;
-    while (step(conn))
+    conn->lane.pumps = 0;
+    while (conn->http2 == NULL && step(conn))
         continue;
+    if (conn->http2 != NULL) {
+        http2_run(conn);
+        return;
+    }
     conn->is_running = false;
     keep_input(conn);
     if (conn->is_closing)
         return;
-    if (conn->pumps == PUMPS_PER_TURN)
+    if (conn->lane.pumps == PUMPS_PER_TURN)
         connection_wake(conn);
     sweep(conn);
-    output_flush(&conn->output, conn->stream, conn->server->config->limits.send_ms);
-    if (conn->close_after && conn->active == NULL && conn->output.first == NULL)
-        close_orderly(conn);
+    output_flush(&conn->lane.output, conn->stream, conn->server->config->limits.send_ms);
+    if (conn->close_after && conn->active == NULL && conn->lane.output.first == NULL)
+        connection_close(conn);
     else
         ask(conn);
 }
@@ -391,9 +371,9 @@ void connection_wake(struct connection *conn)
 static void on_timeout(struct connection *conn)
 {
     struct http_exchange *exchange = conn->active;
-    if (exchange == NULL && conn->in.len > 0)
+    if (exchange == NULL && conn->lane.in.len > 0)
         refuse_head(conn, 408, "timeout inside the head");
-    else if (exchange == NULL && conn->output.first == NULL)
+    else if (exchange == NULL && conn->lane.output.first == NULL)
         conn->close_after = true; /* idle for too long: an orderly end, not a reset */
     else if (exchange != NULL && !exchange->is_complete)
         exchange_refuse(exchange, 408, "timeout inside the request body");
@@ -404,14 +384,14 @@ static void on_timeout(struct connection *conn)
 /* Puts data behind what is there. */
 static void add_input(struct connection *conn, struct text data)
 {
-    if (conn->in.len == 0) {
-        conn->in = data;
+    if (conn->lane.in.len == 0) {
+        conn->lane.in = data;
         conn->is_borrowed = true;
         return;
     }
-    buffer_consume(&conn->input, (size_t)(conn->in.data - conn->input.data));
+    buffer_consume(&conn->input, (size_t)(conn->lane.in.data - conn->input.data));
     buffer_append(&conn->input, data);
-    conn->in = buffer_text(&conn->input);
+    conn->lane.in = buffer_text(&conn->input);
 }
 
 static void tell_ended(struct connection *conn)
@@ -433,7 +413,7 @@ static void on_received(struct stream *stream, struct text data, enum err err)
     if (err == OK && data.len > 0) {
         add_input(conn, data);
     } else if (err == OK) {
-        conn->is_ended = true;
+        conn->lane.is_ended = true;
         tell_ended(conn);
     } else if (err == ERR_TIMEOUT) {
         conn->is_running = true;
@@ -454,7 +434,7 @@ static void on_sent(struct stream *stream, enum err err)
         connection_abort(conn, err == ERR_TIMEOUT ? "send timeout" : "client closed");
         return;
     }
-    output_sent(&conn->output, &conn->server->chunks);
+    output_sent(&conn->lane.output, &conn->server->chunks);
     sweep(conn);
     connection_run(conn);
 }
@@ -492,8 +472,9 @@ void connection_new(struct http_server *server, struct tls_context *tls, int fd,
     conn->server = server;
     conn->released = released;
     conn->argument = argument;
-    conn->in = text_from("", 0);
+    conn->lane.in = text_from("", 0);
     conn->input = buffer_of(INPUT_LIMIT);
+    conn->is_fresh = true;
     loop_task_init(&conn->task, run_task);
     take_local_address(conn, fd);
     bound_kernel_buffer(fd);
@@ -513,5 +494,8 @@ void connection_new(struct http_server *server, struct tls_context *tls, int fd,
 
 void connection_drain(struct connection *conn)
 {
-    ask(conn);
+    if (conn->http2 != NULL)
+        http2_drain(conn->http2);
+    else
+        ask(conn);
 }

@@ -5,7 +5,7 @@
 #include "core/memory.h"
 #include "core/sys.h"
 
-struct http_exchange *exchange_new(struct connection *conn)
+struct http_exchange *exchange_new(struct connection *conn, struct lane *lane)
 {
     struct http_server *server = conn->server;
     struct http_exchange *exchange = server->idle_exchanges;
@@ -21,9 +21,10 @@ struct http_exchange *exchange_new(struct connection *conn)
     }
     exchange->next = NULL;
     exchange->conn = conn;
+    exchange->lane = lane;
     exchange->config = config_ref(server->config);
     exchange->length = -1;
-    exchange->output_start = conn->output.queued;
+    exchange->output_start = lane != NULL ? lane->output.queued : 0;
     return exchange;
 }
 
@@ -38,10 +39,10 @@ static int64_t took_us(const struct http_exchange *exchange)
 
 static void tell_finished(const struct http_exchange *exchange)
 {
-    const struct connection *conn = exchange->conn;
+    const struct output *output = &exchange->lane->output;
     struct http_config *config = exchange->config;
-    int64_t end = exchange->is_complete ? exchange->output_end : conn->output.queued;
-    int64_t sent = end < conn->output.sent ? end : conn->output.sent;
+    int64_t end = exchange->is_complete ? exchange->output_end : output->queued;
+    int64_t sent = end < output->sent ? end : output->sent;
     struct http_record record = {
         .request = &exchange->request,
         .status = exchange->is_head_sent ? exchange->status : 499,
@@ -55,6 +56,7 @@ static void tell_finished(const struct http_exchange *exchange)
         .failure = exchange->failure,
     };
     record.total_us = took_us(exchange);
+    record.sent_bytes += exchange->head_bytes;
     if (record.body_sent_bytes > record.sent_bytes)
         record.body_sent_bytes = record.sent_bytes;
     if (config->finished != NULL)
@@ -110,7 +112,7 @@ void exchange_refuse(struct http_exchange *exchange, int status, const char *fai
 bool exchange_tell_drained(struct http_exchange *exchange)
 {
     if (!exchange->was_full || exchange->pieces != NULL ||
-        exchange->conn->output.waiting >=
+        exchange->lane->output.waiting >=
             exchange_high_bytes(exchange) / (OUTPUT_HIGH_BYTES / OUTPUT_LOW_BYTES))
         return false;
     exchange->was_full = false;

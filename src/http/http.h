@@ -145,7 +145,9 @@ struct http_request {
     struct text authority; /* host and port as sent: of the target if it has one, else of Host
                             * (which is replaced then) */
     struct text scheme;    /* "http" or "https" */
-    int minor_version;     /* of HTTP/1; -1: a connection of layer 4, in the access log only */
+    int minor_version;     /* of HTTP/1; HTTP/2 counts as 1; -1: a connection of layer 4, in the
+                            * access log only */
+    bool is_http2;         /* for what tells the version on; no handler needs it */
     struct http_headers headers;
     int64_t content_length; /* -1: chunked, length not known */
     bool has_body;
@@ -160,6 +162,9 @@ struct http_request {
     char id[33];           /* 32 hex digits, made here, or from a valid traceparent */
     int64_t started_us;    /* first byte of the head, loop clock */
 };
+
+/* "HTTP/1.0", "HTTP/1.1" or "HTTP/2.0", as logs and applications name it. */
+struct text http_request_protocol(const struct http_request *request);
 
 /* ---- exchange: the handler's side ---- */
 
@@ -290,7 +295,7 @@ bool http_response_kept(struct http_exchange *exchange, int status, const struct
 void http_response_limit(struct http_exchange *exchange, size_t bytes);
 
 /* True when a well-behaved producer should pause until drained(). */
-bool http_response_is_full(const struct http_exchange *exchange);
+bool http_response_is_full(struct http_exchange *exchange);
 
 /* Breaks the answer off: 502 if no head was sent yet (through http_reply_error), else the
  * connection is closed without a clean end, so the client sees that something is missing. The

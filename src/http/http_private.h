@@ -72,6 +72,9 @@ void output_append_blob(struct output *output, struct chunk_pool *pool, struct h
 /* Copies a part of a file; false when it is shorter or cannot be read. */
 bool output_append_from_file(struct output *output, struct chunk_pool *pool, int file,
                              int64_t offset, int64_t len);
+/* Moves the first len bytes of `from` behind `to`. False when a file is shorter than it was or
+ * cannot be read; there are zeros then in its place. */
+bool output_move(struct output *to, struct output *from, struct chunk_pool *pool, size_t len);
 /* Owns the descriptor from now on. */
 void output_append_file(struct output *output, struct chunk_pool *pool, int file, int64_t offset,
                         int64_t len);
@@ -81,6 +84,16 @@ void output_flush(struct output *output, struct stream *stream, int64_t timeout_
 void output_sent(struct output *output, struct chunk_pool *pool);
 void output_done(struct output *output, struct chunk_pool *pool);
 void chunk_pool_done(struct chunk_pool *pool);
+
+/* Where the bytes of an exchange come from and go to: in HTTP/1 that is the connection, which all
+ * exchanges share in turn, in HTTP/2 the stream of the exchange. */
+struct lane {
+    struct text in; /* received and not used */
+    struct output output;
+    struct http2_stream *stream; /* NULL: HTTP/1 */
+    uint8_t pumps;               /* in this run */
+    bool is_ended;               /* the client will send no more in it */
+};
 
 /* ---- exchange ---- */
 
@@ -109,6 +122,7 @@ struct http_exchange {
     struct collect collect; /* its memory is kept in the pool; all below is zeroed for reuse */
 
     struct connection *conn;
+    struct lane *lane;
     struct http_config *config;
     const struct http_exchange_events *events;
     void *state;
@@ -137,7 +151,8 @@ struct http_exchange {
     bool was_full;
     bool is_page; /* inside config->error_page */
     int64_t body_sent;
-    size_t high_bytes; /* 0: OUTPUT_HIGH_BYTES */
+    int64_t head_bytes; /* sent in HTTP/2; in HTTP/1 they are in the output */
+    size_t high_bytes;  /* 0: OUTPUT_HIGH_BYTES */
     int64_t output_start;
     int64_t output_end;
 
@@ -148,7 +163,17 @@ struct http_exchange {
     const char *failure;
 };
 
-struct http_exchange *exchange_new(struct connection *conn);
+struct connection;
+struct http2_stream;
+
+/* Has connection_run called soon. */
+void connection_wake(struct connection *conn);
+/* http2_stream.c: the same for the stream of an exchange; what of its answer may wait when others
+ * of its connection wait too. */
+void http2_wake(struct http2_stream *stream);
+size_t http2_high_bytes(const struct http2_stream *stream, size_t bytes);
+
+struct http_exchange *exchange_new(struct connection *conn, struct lane *lane);
 /* Tells the access log and gives everything back. */
 void exchange_end(struct http_exchange *exchange);
 /* The handler is told and detached. */
@@ -159,7 +184,17 @@ void exchange_refuse(struct http_exchange *exchange, int status, const char *fai
 /* What may wait in memory until http_response_is_full. */
 static inline size_t exchange_high_bytes(const struct http_exchange *exchange)
 {
-    return exchange->high_bytes > 0 ? exchange->high_bytes : OUTPUT_HIGH_BYTES;
+    size_t bytes = exchange->high_bytes > 0 ? exchange->high_bytes : OUTPUT_HIGH_BYTES;
+    return exchange->lane->stream != NULL ? http2_high_bytes(exchange->lane->stream, bytes) : bytes;
+}
+
+/* There is something to do for it. */
+static inline void exchange_wake(struct http_exchange *exchange)
+{
+    if (exchange->lane->stream != NULL)
+        http2_wake(exchange->lane->stream);
+    else
+        connection_wake(exchange->conn);
 }
 
 /* Tells the handler once when what waits to be sent fell below the low-water mark. */
@@ -186,7 +221,18 @@ bool exchange_pump(struct http_exchange *exchange);
 void exchange_reset_answer(struct http_exchange *exchange);
 void exchange_reply_builtin(struct http_exchange *exchange, int status);
 
+/* ---- what a request gets before its handler sees it ---- */
+
+/* The exchange's scheme and addresses; the clock starts. */
+void request_place(struct http_exchange *exchange, int64_t started_us);
+/* Its id: of a valid traceparent, or a new one. */
+void request_take_id(struct http_exchange *exchange);
+/* Hands a complete head to the handler, or answers what it must not see. */
+void request_start(struct http_exchange *exchange);
+
 /* ---- connection ---- */
+
+struct http2;
 
 struct connection {
     struct list link;
@@ -197,11 +243,11 @@ struct connection {
     struct http_exchange *last;
     struct http_exchange *active; /* the last one, until its answer is complete */
     size_t exchanges;
-    struct text in; /* received and not used; borrowed during received(), else in `input` */
+    struct lane lane;    /* its `in` is borrowed during received(), else in `input` */
+    struct http2 *http2; /* NULL: HTTP/1 */
     struct buffer input;
     struct http1_scan scan;
     int64_t head_started_us; /* 0: no byte of a head yet */
-    struct output output;
     size_t requests;
     void (*released)(void *);
     void *argument;
@@ -211,12 +257,11 @@ struct connection {
     } local;                 /* our side; a union of all kinds would be four times as large */
     struct address *source;  /* who a PROXY header says it is; NULL: the stream's peer */
     struct tls_context *tls; /* TLS begins behind the PROXY header that is due; else NULL */
-    uint8_t pumps;           /* in this run */
     bool is_running;
     bool is_secure;
     bool is_proxy_due; /* a PROXY header comes first */
     bool is_borrowed;
-    bool is_ended;    /* the client will send no more */
+    bool is_fresh;    /* no request yet: it may become one of HTTP/2 */
     bool close_after; /* no more requests */
     bool ends_hard;   /* a clean end would look like the end of the answer */
     bool is_closing;
@@ -225,10 +270,10 @@ struct connection {
 /* tls: NULL for none. */
 void connection_new(struct http_server *server, struct tls_context *tls, int fd,
                     const struct address *peer, void (*released)(void *), void *argument);
-/* Has connection_run called soon. */
-void connection_wake(struct connection *conn);
 /* At once; handlers are told. */
 void connection_abort(struct connection *conn, const char *failure);
+/* Everything is answered and sent: an orderly end. */
+void connection_close(struct connection *conn);
 /* The server starts draining. */
 void connection_drain(struct connection *conn);
 
@@ -246,6 +291,8 @@ struct http_server {
     int64_t date_s;
     char date[48]; /* "Date: ...\r\n" */
     size_t date_len;
+    struct nghttp2_session_callbacks *http2_callbacks; /* of http2.c */
+    struct nghttp2_option *http2_options;
     bool is_draining;
     void (*drained)(void *);
     void *argument;

@@ -6,6 +6,7 @@
 #include "http/http_private.h"
 
 #include "core/memory.h"
+#include "http/http2_private.h"
 
 /* ---- blobs ---- */
 
@@ -93,7 +94,7 @@ static void write_kept(struct http_exchange *exchange, const struct http_blob *h
         connection = T("Connection: close\r\n\r\n");
     else if (exchange->request.minor_version == 0)
         connection = T("Connection: keep-alive\r\n\r\n");
-    char *at = output_reserve(&exchange->conn->output, &server->chunks,
+    char *at = output_reserve(&exchange->lane->output, &server->chunks,
                               head->len + date.len + connection.len);
     put(put(put(at, text_from(head->data, head->len)), date), connection);
 }
@@ -107,10 +108,15 @@ bool http_response_kept(struct http_exchange *exchange, int status, const struct
     exchange->length = body != NULL ? (int64_t)body->len : -1;
     exchange->is_filtered = exchange->is_head_sent = true;
     exchange->drops_body = exchange->request.method == HTTP_HEAD || status == 204 || status == 304;
-    exchange->keep_alive = exchange_may_keep_alive(exchange);
-    write_kept(exchange, head);
+    if (exchange->lane->stream != NULL) {
+        bool is_all = body == NULL || body->len == 0 || exchange->drops_body;
+        http2_write_kept(exchange->lane->stream, text_from(head->data, head->len), is_all);
+    } else {
+        exchange->keep_alive = exchange_may_keep_alive(exchange);
+        write_kept(exchange, head);
+    }
     if (body != NULL && body->len > 0 && !exchange->drops_body) {
-        output_append_blob(&exchange->conn->output, &exchange->conn->server->chunks, body, 0,
+        output_append_blob(&exchange->lane->output, &exchange->conn->server->chunks, body, 0,
                            body->len);
         exchange->body_sent = (int64_t)body->len;
     }

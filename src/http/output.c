@@ -198,6 +198,50 @@ static void drop_first(struct output *output, struct chunk_pool *pool)
     chunk_give_back(pool, chunk);
 }
 
+static bool move_file(struct output *to, struct chunk *chunk, struct chunk_pool *pool, size_t len)
+{
+    static const char zeros[1024];
+    int64_t end = to->queued + (int64_t)len;
+    bool is_good = output_append_from_file(to, pool, chunk->file, chunk->offset, (int64_t)len);
+    while (to->queued < end)
+        output_append(to, pool,
+                      text_part(text_from(zeros, sizeof(zeros)), 0, (size_t)(end - to->queued)));
+    chunk->offset += (int64_t)len;
+    chunk->left -= (int64_t)len;
+    return is_good;
+}
+
+static void move_memory(struct output *to, struct chunk *chunk, struct chunk_pool *pool, size_t len)
+{
+    const char *data = chunk->blob != NULL ? chunk->blob->data : chunk->data;
+    output_append(to, pool, text_from(data + chunk->start, len));
+    chunk->start += len;
+}
+
+bool output_move(struct output *to, struct output *from, struct chunk_pool *pool, size_t len)
+{
+    bool is_good = true;
+    from->sent += (int64_t)len;
+    while (len > 0) {
+        struct chunk *chunk = from->first;
+        bool is_file = chunk->file >= 0;
+        size_t have = is_file ? (size_t)chunk->left : chunk->end - chunk->start;
+        size_t part = have < len ? have : len;
+        if (is_file)
+            is_good = move_file(to, chunk, pool, part) && is_good;
+        else
+            move_memory(to, chunk, pool, part);
+        if (!is_file)
+            from->waiting -= part;
+        else if (part == have)
+            from->waiting -= sizeof(*chunk);
+        if (part == have)
+            drop_first(from, pool);
+        len -= part;
+    }
+    return is_good;
+}
+
 void output_sent(struct output *output, struct chunk_pool *pool)
 {
     int64_t left = output->sending;

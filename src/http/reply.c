@@ -60,7 +60,7 @@ void http_reply_error(struct http_exchange *exchange, int status)
     exchange->is_page = true;
     if (is_nested || config->error_page == NULL || !config->error_page(config, exchange, status))
         exchange_reply_builtin(exchange, status);
-    connection_wake(exchange->conn);
+    exchange_wake(exchange);
 }
 
 struct wait_filter {

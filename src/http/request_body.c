@@ -6,6 +6,7 @@
 
 #include "core/memory.h"
 #include "core/sys.h"
+#include "http/http2_private.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,7 +32,7 @@ void collect_reset(struct collect *collect)
 void http_body_read(struct http_exchange *exchange)
 {
     exchange->wants_body = true;
-    connection_wake(exchange->conn);
+    exchange_wake(exchange);
 }
 
 void http_body_collect(struct http_exchange *exchange, size_t memory_bytes)
@@ -39,7 +40,7 @@ void http_body_collect(struct http_exchange *exchange, size_t memory_bytes)
     exchange->collect.is_on = true;
     exchange->collect.memory_bytes = memory_bytes;
     exchange->collect.memory.limit = memory_bytes > STAGE_BYTES ? memory_bytes : STAGE_BYTES;
-    connection_wake(exchange->conn);
+    exchange_wake(exchange);
 }
 
 const struct http_body *http_body_collected(const struct http_exchange *exchange)
@@ -141,10 +142,15 @@ static void deliver(struct http_exchange *exchange, struct text data, bool is_la
 
 static void send_continue(struct http_exchange *exchange)
 {
-    struct connection *conn = exchange->conn;
+    struct lane *lane = exchange->lane;
     exchange->expects_continue = false;
-    if (conn->in.len == 0)
-        output_append(&conn->output, &conn->server->chunks, T("HTTP/1.1 100 Continue\r\n\r\n"));
+    if (lane->in.len > 0)
+        return;
+    if (lane->stream != NULL)
+        http2_send_continue(lane->stream);
+    else
+        output_append(&lane->output, &exchange->conn->server->chunks,
+                      T("HTTP/1.1 100 Continue\r\n\r\n"));
 }
 
 /* Also when a chunk only announces too much. */
@@ -160,13 +166,13 @@ static bool is_too_large(const struct http_exchange *exchange)
 /* Takes at most `most` bytes of the input. */
 static enum http1_state decode(struct http_exchange *exchange, size_t most, struct text *data_out)
 {
-    struct connection *conn = exchange->conn;
-    struct text input = text_part(conn->in, 0, most);
+    struct lane *lane = exchange->lane;
+    struct text input = text_part(lane->in, 0, most);
     size_t before = input.len;
     enum http1_state state = http1_body_decode(&exchange->body, &input, data_out);
     size_t used = before - input.len;
     exchange->received_bytes += (int64_t)used;
-    conn->in = text_skip(conn->in, used);
+    lane->in = text_skip(lane->in, used);
     return state;
 }
 
@@ -216,7 +222,7 @@ bool exchange_read_body(struct http_exchange *exchange)
     case HTTP1_MORE:
         break;
     }
-    if (!exchange->conn->is_ended)
+    if (!exchange->lane->is_ended)
         return false;
     if (http1_body_at_end(&exchange->body) == HTTP1_DONE)
         deliver(exchange, text_from("", 0), true);
@@ -237,7 +243,7 @@ enum http1_state exchange_drop_body(struct http_exchange *exchange)
         state = decode(exchange, SIZE_MAX, &data);
         exchange->dropped_bytes += (int64_t)data.len;
     }
-    if (exchange->dropped_bytes > DROP_LIMIT || (state == HTTP1_MORE && exchange->conn->is_ended))
+    if (exchange->dropped_bytes > DROP_LIMIT || (state == HTTP1_MORE && exchange->lane->is_ended))
         return HTTP1_BAD;
     exchange->is_request_done = state == HTTP1_DONE;
     return state;

@@ -7,6 +7,7 @@
 
 #include "core/log.h"
 #include "core/sys.h"
+#include "http/http2_private.h"
 
 #include <fcntl.h>
 
@@ -16,7 +17,7 @@ enum {
 
 static struct output *output_of(struct http_exchange *exchange)
 {
-    return &exchange->conn->output;
+    return &exchange->lane->output;
 }
 
 static struct chunk_pool *pool_of(struct http_exchange *exchange)
@@ -133,10 +134,9 @@ bool exchange_may_keep_alive(const struct http_exchange *exchange)
            !(is_left && (exchange->expects_continue || is_long));
 }
 
-static void write_head(struct http_exchange *exchange)
+static void write_head1(struct http_exchange *exchange)
 {
     struct text server_name = exchange->config->server_name;
-    exchange->is_head_sent = true;
     exchange->keep_alive = exchange_may_keep_alive(exchange);
     char line[STATUS_LINE_MAX];
     append(exchange, text_from(line, exchange_status_line(exchange->status, line)));
@@ -147,6 +147,16 @@ static void write_head(struct http_exchange *exchange)
         append_field(exchange, exchange->headers.items[i].name, exchange->headers.items[i].value);
     append_framing(exchange);
     append(exchange, T("\r\n"));
+}
+
+/* is_all: no body follows. */
+static void write_head(struct http_exchange *exchange, bool is_all)
+{
+    exchange->is_head_sent = true;
+    if (exchange->lane->stream != NULL)
+        http2_write_head(exchange->lane->stream, is_all);
+    else
+        write_head1(exchange);
     if (exchange->is_tunnel) {
         http1_body_init(&exchange->body, HTTP1_UNTIL_CLOSE, 0);
         exchange->is_request_done = exchange->keep_alive = false;
@@ -187,7 +197,7 @@ static void begin_body(struct http_exchange *exchange, int64_t len, bool is_last
     bool may_say = exchange->request.method != HTTP_HEAD && !exchange->is_tunnel;
     if (is_last && exchange->length < 0 && may_say)
         exchange->length = len;
-    write_head(exchange);
+    write_head(exchange, is_last && (exchange->drops_body || exchange->length == 0));
 }
 
 static void begin_chunk(struct http_exchange *exchange, int64_t len)
@@ -329,9 +339,9 @@ bool exchange_pump(struct http_exchange *exchange)
     struct piece *piece = exchange->pieces;
     struct http_filter *filter = next_with_data(exchange->filters);
     if (piece == NULL || output_of(exchange)->waiting >= exchange_high_bytes(exchange) ||
-        exchange->conn->pumps >= PUMPS_PER_TURN)
+        exchange->lane->pumps >= PUMPS_PER_TURN)
         return false;
-    exchange->conn->pumps++;
+    exchange->lane->pumps++;
     if (piece->file >= 0 && (!pump_file(exchange, filter, piece) || piece->left > 0))
         return true;
     exchange->pieces = piece->next;
@@ -343,10 +353,13 @@ bool exchange_pump(struct http_exchange *exchange)
 
 /* ---- what handlers call ---- */
 
-bool http_response_is_full(const struct http_exchange *exchange)
+/* Who heard it is told when it is so no more. */
+bool http_response_is_full(struct http_exchange *exchange)
 {
-    return exchange->pieces != NULL ||
-           exchange->conn->output.waiting >= exchange_high_bytes(exchange);
+    bool is_full =
+        exchange->pieces != NULL || exchange->lane->output.waiting >= exchange_high_bytes(exchange);
+    exchange->was_full = exchange->was_full || is_full;
+    return is_full;
 }
 
 void http_response_limit(struct http_exchange *exchange, size_t bytes)
@@ -356,8 +369,8 @@ void http_response_limit(struct http_exchange *exchange, size_t bytes)
 
 void exchange_queued(struct http_exchange *exchange)
 {
-    exchange->was_full = exchange->was_full || http_response_is_full(exchange);
-    connection_wake(exchange->conn);
+    exchange_wake(exchange);
+    (void)http_response_is_full(exchange);
 }
 
 static void send_bytes(struct http_exchange *exchange, struct text data, struct http_blob *blob,
@@ -424,7 +437,7 @@ void http_response_abort(struct http_exchange *exchange)
         exchange->failure = "answer broken off";
     exchange->events = NULL; /* who breaks it off need not be told */
     exchange->is_broken = true;
-    connection_wake(exchange->conn);
+    exchange_wake(exchange);
 }
 
 int http_response_status(const struct http_exchange *exchange)

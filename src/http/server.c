@@ -7,6 +7,7 @@
 #include "core/clock.h"
 #include "core/memory.h"
 #include "core/sys.h"
+#include "http/http2_private.h"
 
 struct http_config *config_ref(struct http_config *config)
 {
@@ -116,6 +117,7 @@ void http_server_free(struct http_server *server)
         memory_free(exchange);
     }
     chunk_pool_done(&server->chunks);
+    http2_common_free(server);
     config_unref(server->config);
     memory_free(server);
 }

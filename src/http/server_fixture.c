@@ -392,8 +392,7 @@ void client_close(struct client *client)
     buffer_done(&client->body);
 }
 
-/* Reads what is there. */
-static void pull(struct client *client)
+void client_pull(struct client *client)
 {
     fixture_turn(client->fixture, 0);
     for (int i = 0; i < 64 && !client->is_closed; i++) {
@@ -418,7 +417,7 @@ void client_send(struct client *client, struct text data)
             data = text_skip(data, (size_t)put);
         else if (errno != EAGAIN)
             return;
-        pull(client);
+        client_pull(client);
     }
 }
 
@@ -484,7 +483,7 @@ static bool read_body(struct client *client, int64_t until_ms)
         if (state == HTTP1_DONE || state == HTTP1_BAD)
             return state == HTTP1_DONE;
         if (state == HTTP1_MORE) {
-            pull(client);
+            client_pull(client);
             fixture_turn(client->fixture, 0);
         }
     }
@@ -496,7 +495,7 @@ int client_answer(struct client *client, enum http_method method)
     int64_t until_ms = clock_now_ms() + PATIENCE_MS;
     int has_head = try_head(client, method);
     while (has_head == 0 && clock_now_ms() < until_ms && !client->is_closed) {
-        pull(client);
+        client_pull(client);
         fixture_turn(client->fixture, 0);
         has_head = try_head(client, method);
     }
@@ -508,7 +507,7 @@ bool client_is_ended(struct client *client)
 {
     int64_t until_ms = clock_now_ms() + PATIENCE_MS;
     while (!client->is_closed && clock_now_ms() < until_ms) {
-        pull(client);
+        client_pull(client);
         fixture_turn(client->fixture, 1);
     }
     return client->is_closed && unread(client).len == 0;

@@ -58,6 +58,8 @@ struct client {
 bool client_open(struct client *client, struct fixture *fixture);
 void client_close(struct client *client);
 void client_send(struct client *client, struct text data);
+/* A turn of the loop, then reads what is there into `input`. */
+void client_pull(struct client *client);
 /* Sends in pieces with loop turns between them. */
 void client_trickle(struct client *client, struct text data, size_t piece);
 void client_shut(struct client *client);

@@ -98,7 +98,7 @@ static const struct {
     { "empty line before", "\r\n" GET("/hello"), { 200 }, false },
     { "garbage", "hello\r\n\r\n", { 400 }, true },
     { "TLS", "\026\003\001\002", { 400 }, true },
-    { "HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", { 505 }, true },
+    { "half a preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nGET\r\n\r\n", { 505 }, true },
     { "HTTP/1.2", "GET / HTTP/1.2\r\n" HOST "\r\n", { 505 }, true },
     { "CONNECT", "CONNECT a:1 HTTP/1.1\r\n" HOST "\r\n", { 501 }, true },
     { "TRACE", "TRACE / HTTP/1.1\r\n" HOST "\r\n", { 501 }, true },

@@ -113,9 +113,10 @@ enum err inside_server(const struct generation *generation, const char *protocol
         return OK;
     tls_protect_keys();
     enum err err = material_read(generation, &material, why);
-    struct tls_settings settings = {
-        .pairs = &material.pair, .count = 1, .protocol = protocol, .authorities = material.authority
-    };
+    struct tls_settings settings = { .pairs = &material.pair,
+                                     .count = 1,
+                                     .protocols = protocol,
+                                     .authorities = material.authority };
     if (err == OK && generation_read_data(generation, "inside.tickets", settings.secret,
                                           sizeof(settings.secret)) != sizeof(settings.secret))
         err = fail(why, ERR_MISSING, "the parent gave no secret for tls.inside");

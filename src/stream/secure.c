@@ -109,6 +109,11 @@ const char *stream_failure(const struct stream *stream)
     return secure != NULL && secure->has_failed ? tls_failure(secure->tls, &is_refused) : "";
 }
 
+struct text stream_protocol(const struct stream *stream)
+{
+    return stream->secure != NULL ? tls_protocol(stream->secure->tls) : T("");
+}
+
 void secure_free(struct secure *secure)
 {
     if (secure == NULL)

@@ -46,6 +46,8 @@ void stream_secure(struct stream *stream, struct tls_context *context, int64_t t
 void stream_secure_after(struct stream *stream, struct tls_context *context, int64_t timeout_ms,
                          struct text first);
 bool stream_is_secure(const struct stream *stream);
+/* What the handshake agreed on (ALPN), as "h2"; empty: nothing, or no TLS. */
+struct text stream_protocol(const struct stream *stream);
 
 /* The same as the client: to be called at once after stream_connect, or, where both sides have
  * agreed to go on with TLS, when all that was sent is sent; then connected() comes (again). It

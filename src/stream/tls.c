@@ -208,6 +208,15 @@ void tls_count(const struct tls *tls, enum tls_outcome outcome)
         metrics_add(&metrics->tls_1_2, 1);
 }
 
+struct text tls_protocol(const struct tls *tls)
+{
+    const unsigned char *name = NULL;
+    unsigned int len = 0;
+    if (tls->ssl != NULL)
+        SSL_get0_alpn_selected(tls->ssl, &name, &len);
+    return text_from(name != NULL ? (const char *)name : "", len);
+}
+
 bool tls_write(struct tls *tls, struct text plain)
 {
     size_t done = 0;

@@ -38,7 +38,7 @@ struct tls_settings {
      * different kinds (RSA, ECDSA) a client gets the one that it can use. */
     const struct tls_pair *pairs;
     size_t count;
-    const char *protocol; /* ALPN, such as "http/1.1" */
+    const char *protocols; /* ALPN, our favourite first: "h2,http/1.1" */
     /* Tickets are encrypted with what follows from these. Who knows own_secret can read recorded
      * connections of TLS 1.2, so it must never be stored; secret opens none (docs/decisions/074)
      * and may be that of all servers of a site. */
@@ -112,6 +112,8 @@ bool tls_is_open(const struct tls *tls); /* the handshake is done */
 /* After TLS_FAILED, in a few words (static); *is_refused_out: because of the other's certificate.
  */
 const char *tls_failure(const struct tls *tls, bool *is_refused_out);
+/* What was agreed on (ALPN); empty: nothing. Lives as long as the connection. */
+struct text tls_protocol(const struct tls *tls);
 
 /* How a handshake ended, for the counters. */
 enum tls_outcome {

@@ -95,7 +95,7 @@ static struct tls_context *context_of(const struct pem *pems, size_t count, stru
     for (size_t i = 0; i < count; i++)
         pairs[i] = (struct tls_pair){ buffer_text(&pems[i].chain), buffer_text(&pems[i].key), "p" };
     struct tls_settings settings = { .pairs = pairs, .count = count, .metrics = metrics };
-    settings.protocol = "http/1.1";
+    settings.protocols = "http/1.1";
     CHECK(tls_context_new(&settings, &context, &why) == OK, "%s", why.text);
     return context;
 }

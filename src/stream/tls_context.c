@@ -57,8 +57,9 @@ static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *l
 {
     const struct tls_context *context = SSL_get_app_data(ssl);
     unsigned char *chosen;
-    if (SSL_select_next_proto(&chosen, len_out, context->protocol, (unsigned)context->protocol_len,
-                              offered, offered_len) != OPENSSL_NPN_NEGOTIATED)
+    if (SSL_select_next_proto(&chosen, len_out, context->protocols,
+                              (unsigned)context->protocols_len, offered,
+                              offered_len) != OPENSSL_NPN_NEGOTIATED)
         return SSL_TLSEXT_ERR_ALERT_FATAL;
     *out = chosen;
     return SSL_TLSEXT_ERR_OK;
@@ -197,20 +198,32 @@ static enum err add_pair(struct tls_context *context, const struct tls_pair *pai
     return OK;
 }
 
+/* "h2,http/1.1" as it is in the extension: a byte of length before each. */
+static bool set_protocols(struct tls_context *context, struct text names)
+{
+    while (names.len > 0) {
+        struct text name = text_next(&names, ',');
+        if (name.len + 1 > sizeof(context->protocols) - context->protocols_len)
+            return false;
+        context->protocols[context->protocols_len] = (uint8_t)name.len;
+        memcpy(context->protocols + context->protocols_len + 1, name.data, name.len);
+        context->protocols_len += name.len + 1;
+    }
+    return true;
+}
+
 static enum err fill(struct tls_context *context, const struct tls_settings *settings,
                      struct why *why)
 {
-    size_t len = strlen(settings->protocol);
     context->method = tls_method_new();
     if (context->method == NULL)
         return fail(why, ERR_SYSTEM, "cannot set TLS up");
     if (settings->count == 0)
         return fail(why, ERR_MISSING, "no certificate");
-    if (settings->count > TLS_PAIRS_LIMIT || len >= sizeof(context->protocol))
+    if (settings->count > TLS_PAIRS_LIMIT)
         return fail(why, ERR_LIMIT, "too many certificates, at most %d", TLS_PAIRS_LIMIT);
-    context->protocol[0] = (uint8_t)len;
-    memcpy(context->protocol + 1, settings->protocol, len);
-    context->protocol_len = len + 1;
+    if (!set_protocols(context, text_of(settings->protocols)))
+        return fail(why, ERR_LIMIT, "too many protocols");
     memcpy(context->secret, settings->secret, sizeof(context->secret));
     memcpy(context->own_secret, settings->own_secret, sizeof(context->own_secret));
     context->metrics = settings->metrics;

@@ -33,7 +33,7 @@ struct tls_context *test_tls_context_for(const char *const *names, size_t count,
     }
     struct tls_settings settings = { .pairs = pairs,
                                      .count = count,
-                                     .protocol = "http/1.1",
+                                     .protocols = "http/1.1",
                                      .secret = "tickets",
                                      .challenges = challenges };
     if (err == OK)
@@ -60,7 +60,7 @@ bool test_tls_member(const char *of, const char *name, struct tls_context **serv
                                     &chain, &key, &why);
     struct tls_pair pair = { buffer_text(&chain), buffer_text(&key), name };
     struct tls_settings server = {
-        .pairs = &pair, .count = 1, .protocol = "http/1.1", .authorities = buffer_text(&authority)
+        .pairs = &pair, .count = 1, .protocols = "http/1.1", .authorities = buffer_text(&authority)
     };
     struct tls_client_settings client = { .authorities = buffer_text(&authority),
                                           .pair = pair,

@@ -18,7 +18,7 @@ static struct tls_context *make_context(void)
     enum err err = local_ca_issue(secret, T("fuzz"), names, COUNT(names), clock_wall_ms() / 1000,
                                   &chain, &key, &why);
     struct tls_pair pair = { buffer_text(&chain), buffer_text(&key), "fuzz" };
-    struct tls_settings settings = { .pairs = &pair, .count = 1, .protocol = "http/1.1" };
+    struct tls_settings settings = { .pairs = &pair, .count = 1, .protocols = "http/1.1" };
     assert(err == OK);
     err = tls_context_new(&settings, &context, &why);
     assert(err == OK);

@@ -49,8 +49,8 @@ struct tls_context {
     uint8_t own_secret[TLS_SECRET_BYTES];
     struct tls_tickets tickets;
     struct metrics *metrics;
-    uint8_t protocol[32]; /* as in the extension: length, name */
-    size_t protocol_len;
+    uint8_t protocols[32]; /* as in the extension: length, name, ... */
+    size_t protocols_len;
     struct challenges *challenges; /* NULL: none are answered; owned */
     SSL_CTX *challenge;            /* for who asks for acme-tls/1 only */
 };

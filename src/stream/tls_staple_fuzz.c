@@ -20,7 +20,7 @@ static struct tls_context *make_context(void)
     err = local_ca_write(secret, T("fuzz"), &chain, &why); /* the issuer is in the chain */
     assert(err == OK);
     struct tls_pair pair = { buffer_text(&chain), buffer_text(&key), "fuzz" };
-    struct tls_settings settings = { .pairs = &pair, .count = 1, .protocol = "http/1.1" };
+    struct tls_settings settings = { .pairs = &pair, .count = 1, .protocols = "http/1.1" };
     err = tls_context_new(&settings, &context, &why);
     assert(err == OK);
     buffer_done(&chain);

@@ -267,12 +267,12 @@ TEST(tls_says_what_is_wrong_with_a_pair)
           "p: no certificates" },
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
-        struct tls_settings settings = { .pairs = &cases[i].pair, .count = 1, .protocol = "x" };
+        struct tls_settings settings = { .pairs = &cases[i].pair, .count = 1, .protocols = "x" };
         enum err err = tls_context_new(&settings, &context, &why);
         CHECK(err != OK && strstr(why.text, cases[i].part) != NULL, "%zu: %s", i, why.text);
     }
     struct tls_pair good = { buffer_text(&chains[0]), buffer_text(&keys[0]), "p" };
-    struct tls_settings settings = { .pairs = &good, .count = 1, .protocol = "x" };
+    struct tls_settings settings = { .pairs = &good, .count = 1, .protocols = "x" };
     CHECK(tls_context_new(&settings, &context, &why) == OK, "%s", why.text);
     CHECK(tls_context_expires_s(context) == 1800000000 + LOCAL_CA_DAYS * 86400L, "end");
     tls_context_unref(context);

@@ -129,7 +129,7 @@ static void line_combined(struct buffer *out, struct web_access_clock *clock,
     at = put(put_or_dash(at, request->method_text, METHOD_MAX), T(" "));
     at = put_or_dash(at, request->target, TARGET_MAX);
     if (request->minor_version >= 0)
-        at = put_number(put(at, T(" HTTP/1.")), request->minor_version);
+        at = put(put(at, T(" ")), http_request_protocol(request));
     at = put(at, T("\" "));
     at = put(put_number(at, record->status), T(" "));
     at = put(put_number(at, record->body_sent_bytes), T(" \""));
@@ -182,10 +182,8 @@ static void line_json(struct buffer *out, const struct http_record *record,
     append_member(out, "method", request->method_text, METHOD_MAX);
     append_member(out, "host", request->host, HOST_MAX);
     append_member(out, "target", request->target, TARGET_MAX);
-    if (request->minor_version >= 0)
-        append_number(out, T(",\"protocol\":\"HTTP/1."), request->minor_version);
-    else
-        buffer_append(out, T(",\"protocol\":\"TCP"));
+    buffer_append(out, T(",\"protocol\":\""));
+    buffer_append(out, request->minor_version >= 0 ? http_request_protocol(request) : T("TCP"));
     append_number(out, T("\",\"status\":"), record->status);
     append_number(out, T(",\"received_bytes\":"), record->received_bytes);
     append_number(out, T(",\"sent_bytes\":"), record->sent_bytes);

@@ -280,7 +280,7 @@ static enum err context_make(const struct web_generation *self, struct pair_file
     const struct generation *generation = self->source;
     struct tls_pair pairs[TLS_PAIRS_LIMIT];
     struct tls_settings settings = {
-        .pairs = pairs, .count = count, .protocol = "http/1.1", .metrics = self->metrics
+        .pairs = pairs, .count = count, .protocols = "h2,http/1.1", .metrics = self->metrics
     };
     enum err err = OK;
     for (size_t i = 0; i < count && err == OK; i++) {

@@ -70,7 +70,7 @@ REFUSED = [
     ("method is no token", "G@T / HTTP/1.1\r\nHost: x\r\n\r\n", [400, 501]),
     ("connect", "CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n", [400, 405, 501]),
     ("binary", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", [400]),
-    ("http/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", [400, 505]),
+    ("half of an http/2 preface", "PRI * HTTP/2.0\r\n\r\nGET /\r\n\r\n", [400, 505]),
 ]
 
 CHUNKS = [  # bodies

@@ -131,7 +131,7 @@ def test_versions_and_suites(https):
     for options in (["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"],
                     ["-tls1_2", "-cipher", "AES128-SHA:@SECLEVEL=0"],
                     ["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA:@SECLEVEL=0"],
-                    ["-alpn", "h2"], ["-servername", "www.example.org"]):
+                    ["-alpn", "spdy/1"], ["-servername", "www.example.org"]):
         said = https.openssl(*options)
         assert re.search(r"alert (protocol version|handshake failure|no application protocol)"
                          r"|unrecognized name", said), said
@@ -198,7 +198,7 @@ def broken_clients():
         "cut": hello[:100],
         "flipped": bytes(b ^ (0x55 if 40 < i < 60 else 0) for i, b in enumerate(hello)),
         "wrong name": client_hello("www.example.org"),
-        "no overlap": client_hello(protocols=["h2"]),
+        "no overlap": client_hello(protocols=["spdy/1"]),
         "plain": b"GET / HTTP/1.1\r\nHost: www.foobar.com\r\n\r\n",
         "old": b"\x16\x03\x01\x00\x2f\x01\x00\x00\x2b\x03\x01" + bytes(32) + b"\x00\x00\x04\x00\x2f"
                b"\x00\x35\x01\x00",
