@@ -29,10 +29,11 @@ tls: { certificate: local, inside: mutual }
 """
 SERVERS = ("lb-01", "web-01", "app-01", "app-02")
 
-# what only those may have who are at an end: words of HTTP and SQL, cookies, what was written
+# what only those may have who are at an end: words of HTTP and SQL, cookies, what was written; each
+# long enough that it does not come about by chance in a few megabytes
 READABLE = [rb"HTTP/1\.1", rb"(?i)cookie", rb"(?i)x-forwarded", rb"(?i)x-request-id", rb"<html",
-            rb"(?i)\b(select|insert|update|commit|begin)\b", rb"guestbook\.", rb"(?i)gtid",
-            rb"mysql_native", rb"trilith_(replication|monitor)", rb"whispered"]
+            rb"(?i)(select|insert|update|commit)[ -~]{8}", rb"guestbook\.", rb"gtid_slave",
+            rb"trilith_(replication|monitor)", rb"whispered"]
 
 
 class Secured(Distributed):
