@@ -142,6 +142,8 @@ static void finish(struct pair *pair)
 {
     end_streams(pair);
     stream_listener_free(pair->listener);
+    for (int turn = 0; turn < 2; turn++) /* which ends it */
+        loop_turn(pair->loop, 1);
     tls_peer_unref(pair->peer);
     tls_context_unref(pair->server);
     tls_context_unref(pair->client);
