@@ -84,8 +84,8 @@ TEST(acme_answers_of_a_liar)
         "{\"status\":\"ready\",\"authorizations\":[],\"finalize\":\"https://a.b\"}",
         "{\"status\":\"ready\",\"authorizations\":[1],\"finalize\":\"https://a.b\"}",
         "{\"status\":\"ready\",\"authorizations\":[\"https://a.b\"]}",
-        "{\"status\":\"valid\",\"authorizations\":[\"https://a.b\"],\"finalize\":\"https://a.b\","
-        "\"certificate\":\"ftp://a\"}",
+        ("{\"status\":\"valid\",\"authorizations\":[\"https://a.b\"],\"finalize\":\"https://a.b\","
+         "\"certificate\":\"ftp://a\"}"),
     };
     static const char *const authorizations[] = {
         "{\"status\":\"ready\",\"identifier\":{\"value\":\"a\"}}",
