@@ -224,6 +224,10 @@ CASES = [
     https("tls-new", "new", "HTTPS: full handshake (ECDSA P-256) and a request",
           note="A connection, a handshake, a request, the end of the connection."),
     https("tls-resume", "resume", "HTTPS: resumed handshake and a request"),
+    Case("tls-h2", "tls", f"HTTP/2 over TLS: file of 1 KiB, 4 connections of {tls.STREAMS} streams",
+         tls.case_servers("h2", "/1k.txt"),
+         [Target("nginx", 0.40, True), Target("haproxy", 0.40, True), Target("h2o", 1.0, True)],
+         note="The load is h2load's; p50 is the mean."),
     Case("guestbook", "guestbook", "Guestbook page: a query and a template of 20 entries",
          [guestbook_servers], [Target("nginx + gunicorn sync", 1.5)], same_page,
          note="CPU is that of web server and application; the database's is in its own column. "

@@ -82,8 +82,8 @@ def h2load(server, seconds):
                 "errors": [f"{failed} failed"] if failed else []}
     return measured(server, seconds,
                     ["h2load", "-t1", "-c4", f"-m{STREAMS}", "-D", str(seconds), "--warm-up-time=0",
-                     "-H", "host: www.foobar.com",
-                     f"https://127.0.0.1:{server.port}{server.path}"], read)
+                     f"--connect-to=127.0.0.1:{server.port}",
+                     f"https://www.foobar.com:{server.port}{server.path}"], read)
 
 
 class Tls(Server):
