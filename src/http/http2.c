@@ -61,9 +61,11 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 {
     struct http2 *http2 = argument;
     http2->head_due_ms = now_of(http2) + limits_of(http2)->head_ms;
-    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
-        nghttp2_session_set_stream_user_data(session, frame->hd.stream_id,
-                                             http2_stream_new(http2, frame->hd.stream_id));
+    if (frame->headers.cat != NGHTTP2_HCAT_REQUEST)
+        return 0;
+    http2_frames_opened(&http2->frames, frame->hd.stream_id);
+    nghttp2_session_set_stream_user_data(session, frame->hd.stream_id,
+                                         http2_stream_new(http2, frame->hd.stream_id));
     return 0;
 }
 
@@ -127,6 +129,12 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
         http2->has_settings = true;
         http2_spend(http2, HTTP2_COST_CONTROL);
         break;
+    case NGHTTP2_RST_STREAM:
+        stream = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+        if (stream != NULL)
+            stream->was_reset = true;
+        http2_spend(http2, HTTP2_COST_CONTROL);
+        break;
     default:
         http2_spend(http2, HTTP2_COST_CONTROL);
     }
@@ -155,6 +163,8 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
         http2_calm_earn(&http2->calm, HTTP2_GAIN_ANSWER);
     else if (!stream->is_reset)
         http2_spend(http2, HTTP2_COST_RESET);
+    if (!stream->was_reset && !stream->lane.is_ended)
+        http2_frames_reset(&http2->frames, id);
     nghttp2_session_set_stream_user_data(session, id, NULL);
     http2_stream_end(stream, "client reset the stream");
     return 0;
@@ -197,18 +207,12 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
 
 static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *argument)
 {
-    bool is_head = frame->hd.type == NGHTTP2_HEADERS;
-    if (!is_head && frame->hd.type != NGHTTP2_DATA)
+    if (frame->hd.type != NGHTTP2_HEADERS)
         return 0;
     struct http2_stream *stream =
         nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-    if (stream == NULL)
-        return 0;
-    if (is_head)
+    if (stream != NULL)
         stream->exchange->head_bytes += FRAME_HEAD_BYTES + (int64_t)frame->hd.length;
-    /* it need not send the rest of a body that nobody will read (RFC 9113 8.1) */
-    if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0 && !stream->lane.is_ended)
-        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_NO_ERROR);
     return 0;
 }
 
@@ -288,6 +292,7 @@ void http2_start(struct connection *conn)
     http2->idle_since_ms = now_of(http2);
     http2->head_due_ms = now_of(http2) + limits_of(http2)->head_ms;
     http2_calm_init(&http2->calm, now_of(http2));
+    http2_frames_init(&http2->frames);
     http2->has_failed = !make_common(server) ||
                         nghttp2_session_server_new2(&http2->session, server->http2_callbacks, http2,
                                                     server->http2_options) != 0 ||
@@ -318,16 +323,30 @@ void http2_free(struct connection *conn)
 
 /* ---- running ---- */
 
+/* A frame at a time. False when nothing can follow. */
+static bool feed_frames(struct http2 *http2, struct text in)
+{
+    while (in.len > 0 && !http2->is_over) {
+        uint32_t error;
+        size_t len = http2_frames_next(&http2->frames, in, http2->session, &error);
+        if (error != NGHTTP2_NO_ERROR) {
+            http2->is_over = true;
+            nghttp2_session_terminate_session(http2->session, error);
+        } else if (nghttp2_session_mem_recv(http2->session, (const uint8_t *)in.data, len) < 0) {
+            return false;
+        }
+        in = text_skip(in, len);
+    }
+    return true;
+}
+
 /* False when nothing can follow. */
 static bool feed(struct http2 *http2)
 {
     struct connection *conn = http2->conn;
-    struct text in = conn->lane.in;
+    bool is_good = !http2->has_failed && feed_frames(http2, conn->lane.in);
     conn->lane.in = T("");
     conn->is_borrowed = false;
-    bool is_good = !http2->has_failed;
-    if (is_good && in.len > 0)
-        is_good = nghttp2_session_mem_recv(http2->session, (const uint8_t *)in.data, in.len) >= 0;
     buffer_done(&conn->input);
     return is_good;
 }

@@ -47,6 +47,27 @@ void http2_calm_init(struct http2_calm *calm, int64_t now_ms);
 bool http2_calm_spend(struct http2_calm *calm, enum http2_cost cost, int64_t now_ms);
 void http2_calm_earn(struct http2_calm *calm, int64_t gain);
 
+/* ---- http2_frames.c: rules about streams that are gone ---- */
+
+struct http2_frames { /* all private */
+    uint64_t opened;  /* bit n: the stream last_id - 2 n was; for `reset` too */
+    uint64_t reset;   /* by us, before the client had ended it */
+    size_t left;      /* of the running frame, or of the preface */
+    int32_t last_id;
+    uint8_t head_len;
+    uint8_t payload_len;
+    uint8_t head[9];
+    uint8_t payload[4];
+};
+
+void http2_frames_init(struct http2_frames *frames);
+void http2_frames_opened(struct http2_frames *frames, int32_t id);
+void http2_frames_reset(struct http2_frames *frames, int32_t id);
+/* How many of these bytes nghttp2 shall get before the next call: to the end of a frame at most.
+ * *error_out: NGHTTP2_NO_ERROR, or that of a frame which ends the connection. */
+size_t http2_frames_next(struct http2_frames *frames, struct text data, nghttp2_session *session,
+                         uint32_t *error_out);
+
 /* ---- http2.c: the connection ---- */
 
 struct http2 {
@@ -57,6 +78,7 @@ struct http2 {
     size_t count;
     size_t waiting; /* bytes in memory in the lanes of all streams */
     struct http2_calm calm;
+    struct http2_frames frames;
     struct loop_timer timer;
     int64_t head_due_ms;   /* the preface, or a head whose fields are coming, by then; 0: none */
     int64_t idle_since_ms; /* no stream since then */
@@ -64,7 +86,7 @@ struct http2 {
     uint8_t pumps;
     bool has_settings; /* of the client */
     bool has_failed;
-    bool is_over;    /* the client has no credit any more */
+    bool is_over;    /* the client broke the rules, or has no credit any more: nothing is read */
     bool is_leaving; /* GOAWAY with the last stream we take is sent */
 };
 
@@ -102,6 +124,7 @@ struct http2_stream {
     bool is_started;  /* the head is complete */
     bool is_deferred; /* nghttp2 asks no more for data until it is told */
     bool is_reset;    /* by us; waits for nghttp2 to close it */
+    bool was_reset;   /* by the client */
 };
 
 struct http2_stream *http2_stream_new(struct http2 *http2, int32_t id);

@@ -136,11 +136,16 @@ static bool read_body(struct http2_stream *stream)
     return has_moved;
 }
 
-/* What nobody wants any more does not stop the client from sending the end of it. */
+/* What nobody wants any more does not stop the client from sending the end of it, if that is not
+ * far away (RFC 9113 8.1). */
 static void drop_input(struct http2_stream *stream)
 {
+    struct http_exchange *exchange = stream->exchange;
     consumed(stream, stream->lane.in.len);
-    stream->exchange->received_bytes += (int64_t)stream->lane.in.len;
+    exchange->received_bytes += (int64_t)stream->lane.in.len;
+    exchange->dropped_bytes += (int64_t)stream->lane.in.len;
+    if (exchange->dropped_bytes > DROP_LIMIT && http2_stream_is_all(stream) && !stream->is_reset)
+        reset(stream, NGHTTP2_NO_ERROR);
     stream->lane.in = T("");
     buffer_done(&stream->input);
 }
@@ -271,6 +276,12 @@ bool http2_stream_check(struct http2_stream *stream, int64_t now_ms)
     const struct http_limits *limits = &exchange->config->limits;
     if (stream->is_reset || !stream->is_started)
         return false;
+    if (http2_stream_is_all(stream)) { /* only the rest of its body is missing */
+        bool is_over = is_late(stream, exchange->expects_continue ? 1 : limits->body_ms, now_ms);
+        if (is_over)
+            reset(stream, NGHTTP2_NO_ERROR);
+        return is_over;
+    }
     if (http2_stream_ready_bytes(stream) > 0) {
         if (!is_late(stream, limits->send_ms, now_ms))
             return false;
