@@ -64,8 +64,8 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     if (frame->headers.cat != NGHTTP2_HCAT_REQUEST)
         return 0;
     http2_frames_opened(&http2->frames, frame->hd.stream_id);
-    nghttp2_session_set_stream_user_data(session, frame->hd.stream_id,
-                                         http2_stream_new(http2, frame->hd.stream_id));
+    http2->newest = http2_stream_new(http2, frame->hd.stream_id);
+    nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, http2->newest);
     return 0;
 }
 
@@ -73,9 +73,9 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
                      size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
                      void *argument)
 {
-    struct http2_stream *stream =
-        nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-    if (stream != NULL && frame->headers.cat == NGHTTP2_HCAT_REQUEST) /* trailers are dropped */
+    struct http2_stream *stream = ((struct http2 *)argument)->newest;
+    bool is_request = frame->headers.cat == NGHTTP2_HCAT_REQUEST; /* trailers are dropped */
+    if (is_request && stream != NULL && stream->id == frame->hd.stream_id)
         http2_stream_head(stream, text_from((const char *)name, name_len),
                           text_from((const char *)value, value_len));
     return 0;
@@ -166,6 +166,8 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
     if (!stream->was_reset && !stream->lane.is_ended)
         http2_frames_reset(&http2->frames, id);
     nghttp2_session_set_stream_user_data(session, id, NULL);
+    if (http2->newest == stream)
+        http2->newest = NULL;
     http2_stream_end(stream, "client reset the stream");
     return 0;
 }
@@ -303,6 +305,7 @@ void http2_abort(struct connection *conn, const char *failure)
 {
     if (conn->http2 == NULL)
         return;
+    conn->http2->newest = NULL;
     while (!list_is_empty(&conn->http2->streams)) {
         struct http2_stream *stream = list_first(&conn->http2->streams, struct http2_stream, link);
         nghttp2_session_set_stream_user_data(conn->http2->session, stream->id, NULL);

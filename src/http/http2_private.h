@@ -74,7 +74,8 @@ struct http2 {
     struct connection *conn;
     nghttp2_session *session;
     struct list streams;
-    struct list ready; /* streams with something to do */
+    struct list ready;           /* streams with something to do */
+    struct http2_stream *newest; /* whose head is coming */
     size_t count;
     size_t waiting; /* bytes in memory in the lanes of all streams */
     struct http2_calm calm;
