@@ -1,12 +1,12 @@
 /*
  * Files that change while they are in use, such as certificates: the parent looks at them once a
  * second, by name, as programs that renew certificates replace links, files or contents. It reads
- * none: what has changed, and has then been still for one look, is opened again and given to the
- * processes that have it.
+ * none: what has changed, and has then been still for one look (a role's own file is whole at
+ * once), is opened again and given to the processes that have it.
  *
- *   known ──changed──► seen ──still the same──► MESSAGE_FILES ──TAKEN──► the generation's own
- *     ▲                                              └──(no answer: refused)──► known, old one
- * stays └─────────────────────────────────────────────────────────────────────────┘
+ *   known ──changed──► seen ──still──► MESSAGE_FILES ──TAKEN──► the generation has it
+ *     ▲                                     │ no answer: refused, the old one stays
+ *     └─────────────────────────────────────┘
  */
 #include "process/parent.h"
 
@@ -143,7 +143,8 @@ static bool open_changed(struct generation *generation)
         struct watched_file *file = generation->fds[i].watch;
         if (file == NULL || !look_at(file, &now))
             continue;
-        is_still = is_still && same_stamp(&now, &file->seen);
+        bool is_whole = file->owner != (uid_t)-1; /* a role renames what is complete */
+        is_still = is_still && (is_whole || same_stamp(&now, &file->seen));
         has_changed = has_changed || !same_stamp(&now, &file->known);
         file->seen = now;
     }

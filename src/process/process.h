@@ -105,7 +105,8 @@ void generation_add_fd(struct generation *generation, int fd, const char *format
 
 /* In prepare(): when the file at that path is replaced, rewritten or appears, the roles that have
  * the descriptor of this name get a new one of it (MESSAGE_FILES), without a reload. owner: only a
- * plain file of that user counts, never a link, for folders that a role owns; (uid_t)-1: any. */
+ * plain file of that user counts, never a link, for folders that a role owns (which renames what is
+ * complete); (uid_t)-1: any. */
 void generation_watch(struct generation *generation, const char *path, uid_t owner,
                       const char *format, ...) PRINTF_LIKE(4, 5);
 

@@ -74,6 +74,15 @@ class Acme:
     def note(self):
         return next(p["note"] for p in self.site.status()["processes"] if p["name"] == "acme")
 
+    def add_name(self, label):
+        text = (self.workshop.folder / "site.yaml").read_text()
+        text = text.replace("routes: [", f"routes: [ {{ host: {label}.foobar.com, path: /, "
+                                         f"respond: {label} }},")
+        text = text.replace("records: [", f"records: [ {{ name: {label}, type: A, "
+                                          "value: 127.0.0.1 },")
+        self.workshop.write("site.yaml", text)
+        self.site.reload()
+
     def wait_for_certificate(self, seconds=30):
         harness.wait_for(lambda: is_from_pebble(self.served()), seconds, "a certificate of the CA")
 
@@ -150,11 +159,7 @@ def test_first_certificate(make_acme, challenge):
     assert acme.served() == pem
     assert acme.site.get("/.well-known/acme-challenge/abc-_1").text == thumbprint
     # another name: another certificate
-    text = (acme.workshop.folder / "site.yaml").read_text()
-    acme.workshop.write("site.yaml", text.replace("routes: [", "routes: [ { host: new.foobar.com, "
-                                                  "path: /, respond: new },").replace(
-        "records: [", "records: [ { name: new, type: A, value: 127.0.0.1 },"))
-    acme.site.reload()
+    acme.add_name("new")
     harness.wait_for(lambda: "new.foobar.com" in field(acme.served(), "-ext", "subjectAltName"), 30,
                      "a certificate for the new name")
 
@@ -162,7 +167,7 @@ def test_first_certificate(make_acme, challenge):
 def test_renewal_under_load(make_acme):
     """Certificates of a few seconds' life: the next one is taken up in time while requests come in,
     over old connections and over new ones; none is lost, nobody gets a certificate that ended."""
-    acme = make_acme(life_s=24)
+    acme = make_acme(life_s=30)
     acme.ca.start()
     site = acme.up()
     acme.wait_for_certificate()
@@ -187,7 +192,7 @@ def test_renewal_under_load(make_acme):
 
 
 def test_ca_is_down_lies_and_comes_back(make_acme):
-    acme = make_acme(life_s=12)
+    acme = make_acme()
     with nonsense_at(acme.ca):
         site = acme.up()
         assert site.get("/").status == 301, "the site serves nevertheless"
@@ -198,10 +203,11 @@ def test_ca_is_down_lies_and_comes_back(make_acme):
     acme.ca.start()
     acme.wait_for_certificate()
     pem = acme.served()
-    # the next ones: a CA whose checks fail, as if the name were somebody else's
+    # another name, and a CA whose checks fail, as if it were somebody else's
     acme.ca.stop()
     acme.ca.http_port = harness.free_port()
     acme.ca.start(PEBBLE_AUTHZREUSE=0)
+    acme.add_name("new")
     harness.wait_for(lambda: "could not prove that" in acme.note(), 60, "a refusal")
     assert acme.served() == pem, "what works goes on"
     assert "no new certificate why=\"the CA could not prove that" in site.all_logs()
