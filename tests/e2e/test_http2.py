@@ -179,6 +179,48 @@ def test_chromium_speaks_http2(https):
         browser.close()
 
 
+ECHO = """
+async def app(scope, receive, send):
+    await receive()
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"up"})
+        return
+    assert scope["http_version"] == "2" and scope["path"] == "/echo"
+    await send({"type": "websocket.accept"})
+    message = await receive()
+    await send({"type": "websocket.send", "text": message["text"] * 2})
+    await send({"type": "websocket.close"})
+"""
+
+
+def test_websocket_to_an_application(workshop):
+    """RFC 8441, on a stream beside others."""
+    site = workshop.up("""
+        site: www.foobar.com
+        listen: { http: HTTP_PORT, dns: DNS_PORT }
+        web: { workers: 1 }
+        app: { asgi: "echo:app", root: ., workers: 1 }
+    """, {"echo.py": ECHO})
+    with socket.create_connection(("127.0.0.1", site.port), 10) as stream:
+        peer = Peer(stream)
+        _, _, _, settings = peer.until(lambda kind, flags, *_: kind == SETTINGS and not flags)
+        assert dict(struct.iter_unpack(">HI", settings))[8] == 1
+        peer.send(frame(HEADERS, END_HEADERS, 1,
+                        head(b"/echo", b"CONNECT", (b"sec-websocket-version", b"13"))
+                        .replace(field(b":scheme", b"https"),
+                                 field(b":scheme", b"http") + field(b":protocol", b"websocket"))),
+                  frame(DATA, 0, 1, b"\x81\x85\0\0\0\0hello"))
+        *_, fields = peer.until(lambda kind, *_: kind == HEADERS)
+        assert fields[:1] == b"\x88"  # 200
+        body = b""
+        while b"\x88" not in body:  # a close frame
+            body += peer.until(lambda kind, *_: kind == DATA)[3]
+        assert body.startswith(b"\x81\x0ahellohello\x88")
+        peer.send(frame(DATA, END_STREAM, 1, b"\x88\x82\0\0\0\0\x03\xe8"))
+        assert peer.until(lambda kind, flags, *_: kind == DATA and flags & END_STREAM)
+
+
 def test_slow_client_stops_the_backend(workshop):
     """A window that stays shut holds the answer at the backend, and not in our memory."""
     sent = []
