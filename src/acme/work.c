@@ -211,10 +211,12 @@ void acme_work(const struct acme_job *job, struct acme_report *report_out)
 
 /* ---- the process ---- */
 
-static _Noreturn void run(const struct acme_job *job, int out, int close_fd)
+static _Noreturn void run(const struct acme_job *job, pid_t parent, int out, int close_fd)
 {
     struct acme_report report;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) /* it was gone before */
+        _exit(1);
     fd_close(&close_fd);
     acme_work(job, &report);
     enum err err = sys_write_all(out, text_from((const char *)&report, sizeof(report)));
@@ -225,11 +227,12 @@ enum err acme_worker_start(struct acme_worker *worker, const struct acme_job *jo
                            struct why *why)
 {
     int ends[2];
+    pid_t parent = getpid();
     if (pipe2(ends, O_CLOEXEC) != 0)
         return fail(why, ERR_SYSTEM, "cannot make a pipe: %s", strerror(errno));
     worker->pid = fork();
     if (worker->pid == 0)
-        run(job, ends[1], close_fd);
+        run(job, parent, ends[1], close_fd);
     fd_close(&ends[1]);
     worker->result = ends[0];
     if (worker->pid > 0)
