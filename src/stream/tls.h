@@ -41,7 +41,7 @@ struct tls_settings {
     const char *protocols; /* ALPN, our favourite first: "h2,http/1.1" */
     /* Tickets are encrypted with what follows from these. Who knows own_secret can read recorded
      * connections of TLS 1.2, so it must never be stored; secret opens none (docs/decisions/074)
-     * and may be that of all servers of a site. */
+     * and may be that of all servers of a site. All zeros: a random one of this context. */
     uint8_t secret[TLS_SECRET_BYTES];
     uint8_t own_secret[TLS_SECRET_BYTES];
     struct metrics *metrics; /* where handshakes are counted; NULL: nowhere */

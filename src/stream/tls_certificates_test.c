@@ -186,6 +186,39 @@ TEST(tls_gives_each_client_the_key_it_can_use)
     }
 }
 
+/* Nobody can guess a secret that was not given. */
+TEST(tls_makes_up_secrets_that_are_missing)
+{
+    static const int versions[] = { TLS1_2_VERSION, TLS1_3_VERSION };
+    struct signer signer = make(NULL, 1, false, "DNS:a.example.com", NULL, "serverAuth");
+    struct pem pem = pem_of(&signer, NULL);
+    struct tls_context *contexts[2] = { context_of(&pem, 1, NULL), context_of(&pem, 1, NULL) };
+    for (size_t i = 0; i < COUNT(versions) * 2; i++) {
+        struct test_tls_client client = { 0 };
+        char none[8];
+        start(&client, "a.example.com", versions[i / 2]);
+        struct tls *tls = tls_new(contexts[0]);
+        CHECK(shake(&client, tls), "first");
+        (void)SSL_read(client.ssl, none, sizeof(none));
+        ERR_clear_error();
+        tls_free(tls);
+        SSL_SESSION *session = client.session;
+        client.session = NULL;
+        test_tls_client_done(&client);
+        client.session = session;
+        start(&client, "a.example.com", versions[i / 2]);
+        tls = tls_new(contexts[i % 2]);
+        CHECK(shake(&client, tls) && session != NULL, "second");
+        CHECK(SSL_session_reused(client.ssl) == (i % 2 == 0), "%zu", i);
+        tls_free(tls);
+        test_tls_client_done(&client);
+    }
+    for (size_t i = 0; i < 2; i++)
+        tls_context_unref(contexts[i]);
+    pem_done(&pem);
+    drop(&signer);
+}
+
 /* ---- staples ---- */
 
 struct site {

@@ -6,6 +6,7 @@
 
 #include "core/address.h"
 #include "core/memory.h"
+#include "core/sys.h"
 #include "metrics/challenges.h"
 #include "stream/x509.h"
 
@@ -212,6 +213,16 @@ static bool set_protocols(struct tls_context *context, struct text names)
     return true;
 }
 
+/* Who knows the secret can make sessions up, so none is nobody's. */
+static void take_secret(uint8_t out[TLS_SECRET_BYTES], const uint8_t given[TLS_SECRET_BYTES])
+{
+    static const uint8_t none[TLS_SECRET_BYTES];
+    if (CRYPTO_memcmp(given, none, sizeof(none)) == 0)
+        sys_random(out, TLS_SECRET_BYTES);
+    else
+        memcpy(out, given, TLS_SECRET_BYTES);
+}
+
 static enum err fill(struct tls_context *context, const struct tls_settings *settings,
                      struct why *why)
 {
@@ -224,8 +235,8 @@ static enum err fill(struct tls_context *context, const struct tls_settings *set
         return fail(why, ERR_LIMIT, "too many certificates, at most %d", TLS_PAIRS_LIMIT);
     if (!set_protocols(context, text_of(settings->protocols)))
         return fail(why, ERR_LIMIT, "too many protocols");
-    memcpy(context->secret, settings->secret, sizeof(context->secret));
-    memcpy(context->own_secret, settings->own_secret, sizeof(context->own_secret));
+    take_secret(context->secret, settings->secret);
+    take_secret(context->own_secret, settings->own_secret);
     context->metrics = settings->metrics;
     enum err err = OK;
     for (size_t i = 0; i < settings->count && err == OK; i++)

@@ -35,6 +35,7 @@ struct tls_context *test_tls_context_for(const char *const *names, size_t count,
                                      .count = count,
                                      .protocols = "http/1.1",
                                      .secret = "tickets",
+                                     .own_secret = "tickets of TLS 1.2",
                                      .challenges = challenges };
     if (err == OK)
         err = tls_context_new(&settings, &context, &why);
