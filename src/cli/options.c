@@ -34,8 +34,9 @@ const struct option option_rows[] = {
                            "Worker processes. Default: two per core."),
     [OPTION_ROOT] = ROW("--root", 0, "DIR", OPTION_TEXT, root,
                         "Folder of the application. Default: the current one."),
-    [OPTION_TO] = ROW("--to", 0, "URL", OPTION_TEXT, to,
-                      "Where requests go: http://HOST:PORT or http://unix:/path."),
+    [OPTION_TO] =
+        ROW("--to", 0, "URL", OPTION_TEXT, to,
+            "Where requests go: http://HOST:PORT, https://HOST:PORT or http://unix:/path."),
     [OPTION_MARKDOWN] = ROW("--markdown", 0, NULL, OPTION_FLAG, markdown,
                             "Print the reference page instead (docs/reference/site.md)."),
     [OPTION_KEY] = ROW("--key", 0, "FILE", OPTION_TEXT, key,

@@ -50,7 +50,7 @@ def run(folder):
     (["app", "a:b", "--workers", "9999"], 1, "app.workers: '9999' is not a number of workers"),
     (["proxy"], 2, "missing --to URL"),
     (["proxy", "--to", "nonsense"], 1, "'nonsense' must start with http://"),
-    (["proxy", "--to", "https://192.0.2.1/"], 1, "needs TLS"),
+    (["proxy", "--to", "https://unix:/x"], 1, "has no name that a certificate"),
     (["proxy", "--to", "http://192.0.2.1/a"], 1, "has a path"),
 ])
 def test_says_what_is_wrong(run, arguments, status, words):
