@@ -61,6 +61,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 {
     struct http2 *http2 = argument;
     http2->head_due_ms = now_of(http2) + limits_of(http2)->head_ms;
+    http2->head_id = frame->hd.stream_id;
     if (frame->headers.cat != NGHTTP2_HCAT_REQUEST)
         return 0;
     http2_frames_opened(&http2->frames, frame->hd.stream_id);
@@ -156,6 +157,8 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
 {
     struct http2 *http2 = argument;
     struct http2_stream *stream = nghttp2_session_get_stream_user_data(session, id);
+    if (id == http2->head_id) /* it was malformed: nobody waits for the rest */
+        http2->head_due_ms = 0;
     if (stream == NULL)
         return 0;
     nghttp2_session_consume_connection(session, stream->lane.in.len);

@@ -82,6 +82,7 @@ struct http2 {
     struct http2_frames frames;
     struct loop_timer timer;
     int64_t head_due_ms;   /* the preface, or a head whose fields are coming, by then; 0: none */
+    int32_t head_id;       /* the stream of that head */
     int64_t idle_since_ms; /* no stream since then */
     int64_t drain_due_ms;  /* the client knows that we leave, and may still ask until then; 0: no */
     uint8_t pumps;

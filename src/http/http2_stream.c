@@ -270,6 +270,14 @@ static bool is_late(const struct http2_stream *stream, int64_t limit_ms, int64_t
     return limit_ms > 0 && now_ms - stream->moved_ms >= limit_ms;
 }
 
+/* The client lets nothing more of it through. What waits for other streams has time. */
+static bool is_shut(const struct http2_stream *stream)
+{
+    nghttp2_session *session = stream->http2->session;
+    return nghttp2_session_get_stream_remote_window_size(session, stream->id) <= 0 ||
+           nghttp2_session_get_remote_window_size(session) <= 0;
+}
+
 bool http2_stream_check(struct http2_stream *stream, int64_t now_ms)
 {
     struct http_exchange *exchange = stream->exchange;
@@ -283,6 +291,8 @@ bool http2_stream_check(struct http2_stream *stream, int64_t now_ms)
         return is_over;
     }
     if (http2_stream_ready_bytes(stream) > 0) {
+        if (!is_shut(stream))
+            stream->moved_ms = now_ms;
         if (!is_late(stream, limits->send_ms, now_ms))
             return false;
         exchange_abort(exchange, "send timeout");

@@ -443,6 +443,24 @@ TEST_BOTH(http2_heads_have_their_time)
     }
 }
 
+TEST_BOTH(http2_lives_on_after_a_malformed_head)
+{
+    static const char *const fields[][2] = { { ":method", "GET" }, { ":scheme", "http" } };
+    START(0);
+    fixture_set_times(&fixture, 60);
+    fixture.config.limits.idle_ms = 10000;
+    int32_t held = client2_ask(client, "GET", "/hold", -1, NULL);
+    int32_t bad = client2_ask_fields(client, fields, COUNT(fields), false);
+    client2_wait(client, bad);
+    CHECK(client2_answer(client, bad)->is_reset, "reset");
+    int64_t until_ms = clock_now_ms() + 200;
+    while (clock_now_ms() < until_ms)
+        client2_turn(client);
+    http_reply(fixture.held, 200, T("text/plain"), T("late"));
+    CHECK(client2_wait(client, held) == 200 && !client->has_goaway, "the other is answered");
+    STOP();
+}
+
 TEST_BOTH(http2_drains)
 {
     START(0);
