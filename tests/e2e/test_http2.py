@@ -18,6 +18,7 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RESET, SETTINGS, PING, GOAWAY, WINDOW, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
 CALM = 11
+GROWTH_KIB = 60_000 if harness.IS_SANITIZED else 8_000  # it keeps what was freed for a while
 
 
 def frame(kind, flags, stream, payload=b""):
@@ -250,7 +251,7 @@ def test_slow_client_stops_the_backend(workshop):
             while last != sum(sent):
                 last = sum(sent)
                 time.sleep(0.3)
-            assert private_kib(site) - before < 20_000
+            assert private_kib(site) - before < 2 * GROWTH_KIB
             assert sum(sent) < 150_000_000
 
 
@@ -347,7 +348,7 @@ def test_abuse(https, attack, code):
         else:
             got = peer.goaway()
             assert code == "any" or got == code
-        assert private_kib(https.site) - before < 10_000, "memory"
+        assert private_kib(https.site) - before < GROWTH_KIB, "memory"
         assert https.curl("/a") == b"https 0 /a", "others are served"
     assert https.site.find("edge") == edges, "no process died"
 
