@@ -5,6 +5,8 @@
 #include "core/memory.h"
 #include "http/http2_private.h"
 
+#include <sys/socket.h>
+
 #define START(window)                                                                              \
     struct fixture fixture;                                                                        \
     struct client2 *client = NEW(struct client2);                                                  \
@@ -390,6 +392,7 @@ TEST_BOTH(http2_survives_an_hpack_bomb)
 TEST_BOTH(http2_deadlines)
 {
     START(1000);
+    CHECK(client2_wait(client, client2_ask(client, "GET", "/hello", -1, NULL)) == 200, "open");
     fixture_set_times(&fixture, 100);
     fixture.config.limits.idle_ms = 10000;
     int32_t big = client2_ask(client, "GET", "/big", -1, NULL);
@@ -397,7 +400,7 @@ TEST_BOTH(http2_deadlines)
     CHECK(client2_answer(client, big)->is_reset &&
               client2_answer(client, big)->code == NGHTTP2_CANCEL,
           "a window that stays shut");
-    CHECK(fixture_wait(&fixture, &fixture.records, 1) &&
+    CHECK(fixture_wait(&fixture, &fixture.records, 2) &&
               strcmp(fixture.last_failure, "send timeout") == 0,
           "failure %s", fixture.last_failure);
     client->is_upload_held = true;
@@ -411,9 +414,9 @@ TEST_BOTH(http2_deadlines)
 TEST_BOTH(http2_ends_what_is_idle)
 {
     START(0);
-    fixture.config.limits.idle_ms = 50;
     int32_t id = client2_ask(client, "GET", "/later", -1, NULL);
     CHECK(client2_wait(client, id) == 200, "answered");
+    fixture.config.limits.idle_ms = 50;
     nghttp2_submit_ping(client->session, NGHTTP2_FLAG_NONE, NULL); /* no sign of use */
     CHECK(client2_is_ended(client) && client->has_goaway && client->goaway_code == NGHTTP2_NO_ERROR,
           "told and closed");
@@ -447,6 +450,7 @@ TEST_BOTH(http2_lives_on_after_a_malformed_head)
 {
     static const char *const fields[][2] = { { ":method", "GET" }, { ":scheme", "http" } };
     START(0);
+    CHECK(client2_wait(client, client2_ask(client, "GET", "/hello", -1, NULL)) == 200, "open");
     fixture_set_times(&fixture, 60);
     fixture.config.limits.idle_ms = 10000;
     int32_t held = client2_ask(client, "GET", "/hold", -1, NULL);
@@ -467,8 +471,11 @@ TEST_BOTH(http2_drains)
     int32_t id = client2_ask(client, "GET", "/hold", -1, NULL);
     client2_turn(client);
     REQUIRE(fixture_wait(&fixture, &fixture.started, 1), "held");
-    http_server_drain(fixture.server, NULL, NULL);
+    const uint8_t *data;
     int32_t late = client2_ask(client, "GET", "/hello", -1, NULL);
+    ssize_t len = nghttp2_session_mem_send(client->session, &data);
+    CHECK(len > 0 && send(client->wire.fd, data, (size_t)len, 0) == len, "sent");
+    http_server_drain(fixture.server, NULL, NULL);
     CHECK(client2_wait(client, late) == 200, "one that was on its way is answered");
     int64_t until_ms = clock_now_ms() + 5000;
     while (nghttp2_session_check_request_allowed(client->session) && clock_now_ms() < until_ms) {
