@@ -411,6 +411,8 @@ static void plan(struct http2 *http2)
 void http2_run(struct connection *conn)
 {
     struct http2 *http2 = conn->http2;
+    if (conn->is_closing) /* woken by a handler that was told of its end */
+        return;
     conn->is_running = true;
     http2->pumps = 0;
     bool is_good = feed(http2);

@@ -31,7 +31,7 @@ static unsigned place_of(const struct http2_frames *frames, int32_t id)
 
 void http2_frames_opened(struct http2_frames *frames, int32_t id)
 {
-    unsigned by = (unsigned)(id - frames->last_id) / 2;
+    int64_t by = ((int64_t)id - frames->last_id) / 2;
     frames->opened = by < REMEMBERED ? frames->opened << by : 0;
     frames->reset = by < REMEMBERED ? frames->reset << by : 0;
     frames->opened |= 1;

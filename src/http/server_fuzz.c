@@ -165,7 +165,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     shutdown(fds[0], SHUT_WR);
     pull(&run, fds[0], &output);
-    if (text_starts_with(text_from((const char *)data + 1, size - 1), T("PRI * HTTP/2.0")))
+    if (text_starts_with(text_from((const char *)data + 1, size - 1),
+                         T("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")))
         check_frames(buffer_text(&output));
     else
         check_answers(&run, buffer_text(&output));
