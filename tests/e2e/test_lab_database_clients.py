@@ -86,7 +86,7 @@ LOAD = """
             while not stop.is_set():
                 number += 1
                 kind(f"{sys.argv[2]}-{kind.__name__}-{stamp}-{number}")
-                time.sleep(0.05 if kind is large else 0.002)
+                time.sleep(0.1 if kind is large else 0.01) # what a replica beside it can follow
         except Exception as error:
             errors.append(f"{kind.__name__} {number}: {error!r}")
     kinds = (single, begin, implicit, new, large)
