@@ -2,8 +2,8 @@
  * A connection of HTTP/2: nghttp2's session between the bytes of the connection and its streams.
  *
  *   preface ── head_ms ──► streams ──► none ── idle_ms ──► GOAWAY ──► closed
- *                             ├── drain, requests_per_connection ──► GOAWAY, last answers ──►
- * closed └── protocol broken, credit used up ──► GOAWAY ──► closed
+ *                             ├── drain, requests_per_connection ──► GOAWAY ──► closed behind them
+ *                             └── protocol broken, credit used up ──► GOAWAY ──► closed
  *
  * nghttp2 calls back only from inside mem_recv and mem_send, which only http2_run calls; handlers
  * are called from these calls or from a stream's step, and what they call goes to nghttp2 as a
