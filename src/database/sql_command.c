@@ -113,7 +113,7 @@ static bool plain(struct sql_session *session, struct text packet)
         if (plain_commands[i].command != session->command)
             continue;
         session->kind = (enum sql_reply_kind)plain_commands[i].kind;
-        session->target = session->is_reading ? SQL_IS_REPLICA : SQL_IS_PRIMARY;
+        session->target = SQL_IS_PRIMARY;
         if (session->command == SQL_COM_PROCESS_KILL)
             kill_process(session, packet);
         sql_run(session);

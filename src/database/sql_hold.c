@@ -16,7 +16,7 @@ enum { QUICK_MS = 2000 /* after an announcement another one is likely */ };
 /* Refused by a server that is closed, or broken by it. A plain read is not. */
 static bool has_open(const struct sql_session *session)
 {
-    if (session->links[SQL_IS_PRIMARY] == NULL || session->is_reading)
+    if (session->links[SQL_IS_PRIMARY] == NULL)
         return false;
     bool is_running = session->target == SQL_IS_PRIMARY && session->verdict.where != SQL_ANY &&
                       (session->state == SQL_BUSY || session->state == SQL_SENDING);

@@ -315,7 +315,6 @@ struct sql_session {
     const char *pinned; /* why it stays on the primary; NULL: it does not */
     struct sql_dialect dialect;
     bool in_transaction;
-    bool is_reading; /* the transaction is READ ONLY and on a replica */
     bool has_autocommit;
     bool is_next_primary; /* SET TRANSACTION: the next statement is the primary's */
     bool is_unknown;      /* wrote something, and nobody said where that is */
