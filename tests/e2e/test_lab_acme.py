@@ -8,7 +8,7 @@ import pytest
 
 import harness
 from pebble import Pebble
-from test_lab_runs_a_topology import Lab
+from labs import Lab
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a lab needs root")
 
@@ -63,9 +63,7 @@ def lab(workshop):
     here = TwoBalancers(workshop)
     yield here
     here.ca.stop()
-    if here.run_folder.exists():
-        here.call("down")
-    harness.wait_for(here.is_gone, 30, "nothing of the lab is left")
+    here.end()
 
 
 def test_two_balancers_share_a_certificate(lab):

@@ -4,7 +4,7 @@ import os
 import pytest
 
 import harness
-from test_lab_runs_a_topology import Lab
+from labs import Lab
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a lab needs root")
 
@@ -35,9 +35,7 @@ def lab(workshop):
     workshop.write("site.yaml", SITE.replace("NAME", here.name))
     workshop.write("app/who.py", APP)
     yield here
-    if here.run_folder.exists():
-        here.call("down")
-    harness.wait_for(here.is_gone, 20, "nothing of the lab is left")
+    here.end()
 
 
 def ask(lab, server, count=4):

@@ -217,9 +217,7 @@ def tier(module_workshop):
         here.sql("web-01", "CREATE TABLE shop.ids (id VARCHAR(64) PRIMARY KEY, v LONGTEXT)")
         yield here
     finally:
-        if here.run_folder.exists():
-            here.call("down")
-        harness.wait_for(here.is_gone, 10, "nothing of the lab is left")
+        here.end()
         subprocess.run(["umount", here.disk], check=True)
 
 

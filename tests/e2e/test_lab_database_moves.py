@@ -12,7 +12,7 @@ import time
 import pytest
 
 import harness
-from test_lab_runs_a_topology import Lab
+from labs import Lab
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a lab needs root")
 
@@ -218,9 +218,7 @@ def tier(module_workshop):
         here.sql("web-01", "CREATE TABLE shop.ids (id VARCHAR(64) PRIMARY KEY)")
         yield here
     finally:  # a start that failed must not leave its lab either
-        if here.run_folder.exists():
-            here.call("down")
-        harness.wait_for(here.is_gone, 10, "nothing of the lab is left")
+        here.end()
 
 
 ASK = """

@@ -13,7 +13,7 @@ import time
 import pytest
 
 import harness
-from test_lab_runs_a_topology import Lab
+from labs import Lab
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a lab needs root")
 
@@ -175,9 +175,7 @@ def tier(module_workshop):
         lab.wait_equal()
         yield lab
     finally:
-        if lab.run_folder.exists():
-            lab.call("down", check=None)
-    harness.wait_for(lab.is_gone, 15, "the lab's end")
+        lab.end()
 
 
 def test_a_replica_sets_itself_up(tier):

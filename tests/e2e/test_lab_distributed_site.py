@@ -9,7 +9,7 @@ import time
 import pytest
 
 import harness
-from test_lab_runs_a_topology import Lab
+from labs import Lab
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a lab needs root")
 
@@ -66,9 +66,7 @@ def make_lab(workshop):
         return labs[-1]
     yield make
     for lab in labs:
-        if lab.run_folder.exists():
-            lab.call("down")
-        harness.wait_for(lab.is_gone, 20, "nothing of the lab is left")
+        lab.end()
 
 
 def check_rows(said, rows):

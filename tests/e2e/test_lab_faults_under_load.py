@@ -9,7 +9,7 @@ import time
 import pytest
 
 import harness
-from test_lab_runs_a_topology import Lab
+from labs import Lab
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a lab needs root")
 
@@ -86,9 +86,7 @@ class Load:
 def lab(workshop):
     here = Site(workshop)
     yield here
-    if here.run_folder.exists():
-        here.call("down")
-    harness.wait_for(here.is_gone, 20, "nothing of the lab is left")
+    here.end()
 
 
 def served(answers, begin, end, name):

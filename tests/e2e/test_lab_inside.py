@@ -53,9 +53,7 @@ class Secured(Distributed):
 def lab(workshop):
     here = Secured(workshop)
     yield here
-    if here.run_folder.exists():
-        here.call("down")
-    harness.wait_for(here.is_gone, 30, "nothing of the lab is left")
+    here.end()
 
 
 # ---- what can be read ----

@@ -3,79 +3,15 @@ import json
 import os
 import pathlib
 import pty
-import secrets
 import signal
 import subprocess
-import time
 
 import pytest
 
 import harness
-
-SITE = """
-site: NAME
-servers: { web-01: 198.51.100.11, web-02: 198.51.100.12, far-01: 192.0.2.20 }
-listen: { http: 80, dns: 53 }
-web: { on: [web-01, web-02, far-01], workers: 1, static: { /: www } }
-dns: { on: web-01 }
-"""
+from labs import Lab
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a lab needs root")
-
-
-class Lab:
-    def __init__(self, shop):
-        self.shop = shop
-        self.name = f"lab{secrets.token_hex(4)}.example.com"
-        shop.write("site.yaml", SITE.replace("NAME", self.name))
-        shop.write("www/index.html", "a page of the lab\n")
-        self.run_folder = pathlib.Path("/run/trilith-lab") / self.name
-
-    def call(self, *words, check=0, timeout=120):
-        arguments = ["lab", words[0], "--lab", self.name, *words[1:]]
-        done = subprocess.run([harness.PROGRAM, *arguments], cwd=self.shop.folder, timeout=timeout,
-                              capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        if check is not None:
-            assert done.returncode == check, done.stderr + done.stdout
-        return done
-
-    def up(self, *words, **options):
-        port = str(harness.free_port())
-        return self.call("up", "site.yaml", "--state", str(self.shop.folder / "state"), "--port",
-                         port, *words, **options), int(port)
-
-    def curl(self, url, check=0, machine="client"):
-        patience = "20" if check == 0 else "2"  # seconds; a busy machine's answer comes late
-        return self.call("exec", machine, "--", "curl", "-sS", "-m", patience, url,
-                         check=check).stdout
-
-    def states(self):
-        rows = json.loads(self.call("status", "--json").stdout)["machines"]
-        return {row["name"]: row["state"] for row in rows}
-
-    def processes(self):
-        """Host pids of all that belongs to this lab."""
-        found = {}
-        for folder in pathlib.Path("/proc").iterdir():
-            if not folder.name.isdigit():
-                continue
-            try:
-                line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                word = (folder / "comm").read_text().strip()
-            except OSError:
-                continue
-            if self.name in line or str(self.shop.folder) in line:
-                found[int(folder.name)] = word
-        return found
-
-    def cgroups(self):
-        """os.walk goes on when a group ends while it looks."""
-        roots = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
-        return [folder for root in roots for folder, names, _ in os.walk(root)
-                if f"trilith-lab-{self.name}" in names]
-
-    def is_gone(self):
-        return not self.run_folder.exists() and not self.processes() and not self.cgroups()
 
 
 def seen_outside(lab):
@@ -89,8 +25,8 @@ def seen_outside(lab):
 def lab(workshop):
     here = Lab(workshop)
     yield here
-    if here.run_folder.exists() and here.run_folder.is_relative_to("/run"):
-        here.call("down")
+    if here.run_folder.is_relative_to("/run"):
+        here.end()
     harness.wait_for(here.is_gone, 30, "nothing of the lab is left")
     assert not seen_outside(here)
 
