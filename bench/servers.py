@@ -84,6 +84,12 @@ def nginx(name, folder, location, upstream="", path="/", log=False, about=""):
     server = Server(name, folder, path)
     server.about = f"{NGINX_COMMON}; " + about + (
         "; access_log combined buffer=64k flush=1s" if log else "; access_log off")
+    return nginx_start(server, location, upstream, log=log)
+
+
+def nginx_start(server, location, settings="", listen="", log=False):
+    """settings: lines of its http block; listen: words behind the address ("ssl")."""
+    folder = server.folder
     tag = f"{folder}/nginx-{server.port}"
     os.mkdir(tag)
     access = f"{tag}/access.log combined buffer=64k flush=1s" if log else "off"
@@ -96,8 +102,8 @@ http {{
   default_type text/plain; access_log {access};
   client_body_temp_path {tag}/t1; proxy_temp_path {tag}/t2; fastcgi_temp_path {tag}/t3;
   uwsgi_temp_path {tag}/t4; scgi_temp_path {tag}/t5;
-  {upstream}
-  server {{ listen 127.0.0.1:{server.port}; {location} }}
+  {settings}
+  server {{ listen 127.0.0.1:{server.port} {listen}; {location} }}
 }}""")
     server.spawn(NGINX, "-e", f"{tag}/error.log", "-c", config, "-p", folder)
     return server

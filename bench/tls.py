@@ -109,24 +109,11 @@ def nginx(folder, how, path):
     chain, key, _ = certificate(folder)
     made = server("nginx", folder, how, path, f"{servers.NGINX_COMMON}; access_log off; "
                   "open_file_cache; ssl_session_tickets on, ssl_buffer_size 16k")
-    tag = f"{folder}/nginx-{made.port}"
-    os.mkdir(tag)
-    config = write(f"{tag}/nginx.conf", f"""
-daemon off; worker_processes 1; pid {tag}/pid; error_log {tag}/error.log;
-user {'root' if os.geteuid() == 0 else 'nobody'};
-events {{ worker_connections 4096; }}
-http {{
-  sendfile on; tcp_nopush on; keepalive_requests 1000000000; keepalive_timeout 75s;
-  default_type text/plain; access_log off; open_file_cache max=1000 inactive=60s;
-  client_body_temp_path {tag}/t1; proxy_temp_path {tag}/t2; fastcgi_temp_path {tag}/t3;
-  uwsgi_temp_path {tag}/t4; scgi_temp_path {tag}/t5;
-  ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {chain}; ssl_certificate_key {key};
-  ssl_session_tickets on; ssl_buffer_size 16k;
-  server {{ listen 127.0.0.1:{made.port} ssl{' http2' if how == 'h2' else ''};
-    location / {{ root {folder}/files; }} }}
-}}""")
-    made.spawn(servers.NGINX, "-e", f"{tag}/error.log", "-c", config, "-p", folder)
-    return made
+    settings = (f"open_file_cache max=1000 inactive=60s; ssl_protocols TLSv1.2 TLSv1.3; "
+                f"ssl_certificate {chain}; ssl_certificate_key {key}; "
+                "ssl_session_tickets on; ssl_buffer_size 16k;")
+    return servers.nginx_start(made, f"location / {{ root {folder}/files; }}", settings,
+                               "ssl http2" if how == "h2" else "ssl")
 
 
 def haproxy(folder, how, path):
