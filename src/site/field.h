@@ -123,7 +123,8 @@ void *append_item(struct arena *arena, void *array_pointer, size_t *count, size_
 /* The tables (fields_*.c); site_fields is the top. */
 extern const struct fields site_fields, listen_fields, web_fields, folder_fields, route_fields,
     app_fields, database_fields, dns_fields, record_fields, balancer_fields, upstream_fields,
-    tcp_fields, policy_fields, tls_fields, certificate_fields, acme_fields;
+    tcp_fields, policy_fields, tls_fields, certificate_fields, acme_fields, alerts_fields,
+    alert_mail_fields, alert_rule_fields;
 
 void read_servers(struct reading *reading, const struct node *node, const struct path *path,
                   void *section);
@@ -138,6 +139,10 @@ void read_settings(struct reading *reading, const struct node *node, const struc
                    void *section);
 void read_command(struct reading *reading, const struct node *node, const struct path *path,
                   void *section);
+/* The words of a command, as one text or a list. False when a quote is not closed: the mistake is
+ * written. */
+bool read_words(struct reading *reading, const struct node *node, const struct path *path,
+                struct text **words, size_t *count);
 void read_warm(struct reading *reading, const struct node *node, const struct path *path,
                void *section);
 void check_absolute(struct reading *reading, const struct node *node, const struct path *path,

@@ -131,7 +131,8 @@ static bool next_word(struct arena *arena, struct text line, size_t *at, struct 
     return quote == 0;
 }
 
-static bool split_words(struct reading *reading, struct text line, struct site_app *app)
+static bool split_words(struct reading *reading, struct text line, struct text **words,
+                        size_t *count)
 {
     for (size_t at = 0; at < line.len;) {
         struct text word;
@@ -141,7 +142,24 @@ static bool split_words(struct reading *reading, struct text line, struct site_a
         }
         if (!next_word(reading->arena, line, &at, &word))
             return false;
-        append_text(reading, &app->arguments, &app->argument_count, word);
+        append_text(reading, words, count, word);
+    }
+    return true;
+}
+
+bool read_words(struct reading *reading, const struct node *node, const struct path *path,
+                struct text **words, size_t *count)
+{
+    size_t index = 0;
+    if (node->kind == NODE_SCALAR && !split_words(reading, node->value, words, count)) {
+        mistakes_add(reading->mistakes, node->place, path, "a quote is not closed");
+        return false;
+    }
+    for (const struct node_entry *entry = node->first; node->kind == NODE_LIST && entry != NULL;
+         entry = entry->next) {
+        struct path at = { path, { NULL, 0 }, index++ };
+        if (expect_kind(reading, entry->value, &at, NODE_SCALAR, "a text"))
+            append_text(reading, words, count, entry->value->value);
     }
     return true;
 }
@@ -150,16 +168,7 @@ void read_command(struct reading *reading, const struct node *node, const struct
                   void *section)
 {
     struct site_app *app = section;
-    size_t index = 0;
-    if (node->kind == NODE_SCALAR && !split_words(reading, node->value, app))
-        mistakes_add(reading->mistakes, node->place, path, "a quote is not closed");
-    if (node->kind == NODE_LIST) {
-        for (const struct node_entry *entry = node->first; entry != NULL; entry = entry->next) {
-            struct path at = { path, { NULL, 0 }, index++ };
-            if (expect_kind(reading, entry->value, &at, NODE_SCALAR, "a text"))
-                append_text(reading, &app->arguments, &app->argument_count, entry->value->value);
-        }
-    }
+    (void)read_words(reading, node, path, &app->arguments, &app->argument_count);
     if (app->argument_count == 0 || text_is_empty(app->arguments[0]))
         mistakes_add(reading->mistakes, node->place, path,
                      "must be a command, like \"node server.js\" or [node, server.js]");

@@ -13,6 +13,7 @@
 #include "core/arena.h"
 #include "core/buffer.h"
 #include "core/error.h"
+#include "site/alerts.h"
 #include "site/pool.h"
 
 struct site_server {
