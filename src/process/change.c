@@ -263,6 +263,7 @@ static void commit(struct parent *parent)
     if (old != NULL)
         retire_begin(parent, old);
     parent->serving = change->next;
+    process_table_serve(parent->table, parent->serving->number);
     parent->serving->previous = NULL;
     change->next = NULL;
     change->step = CHANGE_NONE;

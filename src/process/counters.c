@@ -1,5 +1,6 @@
 /* The counters of all processes: one block per slot in memory that every process maps. */
 #include "process/parent.h"
+#include "process/table.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,4 +61,20 @@ int64_t counters_sum(const struct metrics_block *blocks, uint32_t entry)
     for (size_t i = 0; i <= SLOT_LIMIT; i++)
         sum += metrics_get(entry_of(&blocks[i], entry));
     return sum;
+}
+
+int64_t process_counter(const struct metrics_block *counters, uint32_t entry)
+{
+    return counters != NULL ? counters_sum(counters, entry) : 0;
+}
+
+int64_t process_gauge_least(const struct metrics_block *counters, uint32_t entry)
+{
+    int64_t least = 0;
+    for (size_t i = 0; counters != NULL && i < SLOT_LIMIT; i++) {
+        int64_t value = metrics_get(entry_of(&counters[i], entry));
+        if (value != 0 && (least == 0 || value < least))
+            least = value;
+    }
+    return least;
 }

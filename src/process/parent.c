@@ -235,6 +235,9 @@ static enum err open_parts(struct parent *parent, struct why *why)
         return err;
     log_start(parent->log_pipe[1], "trilith", LOG_INFO);
     parent->metrics = counters_new();
+    parent->table = process_table_new();
+    process_table_write(parent->table, SLOT_LIMIT,
+                        &(struct process_view){ "parent", getpid(), true, false, 0 });
     parent->board = board_new();
     parent->health = health_new();
     backends_open(parent);
@@ -296,6 +299,7 @@ static void close_all(struct parent *parent)
         state_folder_close(&parent->folder);
     control_answer_stop(parent); /* now a new start would find the way free */
     counters_free(parent->metrics);
+    process_table_free(parent->table);
     board_free(parent->board);
     backends_close(parent);
     health_free(parent->health);

@@ -23,12 +23,15 @@
 #include "core/loop.h"
 #include "process/generation.h"
 #include "process/state_folder.h"
+#include "process/table.h"
 
 enum {
     SLOT_LIMIT = 256, /* processes of one parent, old and new generation together */
     SLOT_TAIL_LINES = 32,
     SLOT_TAIL_WIDTH = 256,
 };
+
+_Static_assert(PROCESS_TABLE_SIZE == SLOT_LIMIT + 1, "a place for each, and the parent's");
 
 enum slot_state { SLOT_STARTING, SLOT_READY, SLOT_BACKOFF, SLOT_LOST, SLOT_STOPPING };
 
@@ -125,6 +128,7 @@ struct parent {
     bool is_log_attached;
     struct loop_timer attach_timer;
     struct metrics_block *metrics;
+    struct process_table *table;
     struct board *board;
     struct health_board *health;
     struct backends *backends; /* what was changed at run time (backends.h) */
@@ -166,6 +170,8 @@ void slot_reaped(struct slot *slot, int wait_status);
 void slot_note(struct slot *slot, struct text note);
 void slot_ready(struct slot *slot, uint64_t generation);
 void slot_send(struct slot *slot, enum message_type type, uint64_t generation);
+/* Shows it in the table of processes as it is now. */
+void slot_show(const struct slot *slot);
 struct slot *slot_by_pid(struct parent *parent, pid_t pid);
 struct slot *slot_find(struct parent *parent, const struct role *role, size_t index);
 const char *slot_state_name(const struct slot *slot);

@@ -187,7 +187,7 @@ enum err peer_connect(struct text state, struct text server, enum peer_service s
     struct peer_request request = { .service = service, .server = server };
     struct why reason = { "" };
     enum err err = call(state, &request, timeout_ms, stream_out, &reason);
-    if (err == ERR_DENIED && service == PEER_DATABASE &&
+    if (err == ERR_DENIED && service != PEER_STATUS && service != PEER_ACME &&
         text_ends_with(text_of(reason.text), T(PEER_IS_HERE))) {
         err = peer_connect_here(state, service, timeout_ms, stream_out, &reason);
     }
@@ -197,9 +197,14 @@ enum err peer_connect(struct text state, struct text server, enum peer_service s
 enum err peer_connect_here(struct text state, enum peer_service service, int64_t timeout_ms,
                            struct peer_stream *stream_out, struct why *why)
 {
-    const char *name = service == PEER_ACME ? PEER_ACME_SOCKET : PEER_DATABASE_SOCKET;
+    static const char *const names[] = {
+        [PEER_DATABASE] = PEER_DATABASE_SOCKET,
+        [PEER_ACME] = PEER_ACME_SOCKET,
+        [PEER_MONITOR] = PEER_MONITOR_SOCKET,
+        [PEER_COMMANDS] = PEER_COMMAND_SOCKET,
+    };
     peer_stream_init(stream_out, -1, timeout_ms);
-    return connect_path(state, name, &stream_out->fd, why);
+    return connect_path(state, names[service], &stream_out->fd, why);
 }
 
 struct peer_heard peer_announce(struct text state, const struct site *site,

@@ -3,10 +3,10 @@
 
 #include "metrics/metrics.h"
 
-static const char *const services[] = { [PEER_STATUS] = "status",
-                                        [PEER_DATABASE] = "database",
-                                        [PEER_PRIMARY] = "primary",
-                                        [PEER_ACME] = "acme" };
+static const char *const services[] = {
+    [PEER_STATUS] = "status", [PEER_DATABASE] = "database", [PEER_PRIMARY] = "primary",
+    [PEER_ACME] = "acme",     [PEER_MONITOR] = "monitor",   [PEER_COMMANDS] = "commands"
+};
 
 enum { NAME_LIMIT = 253, EPOCH_LIMIT_BITS = 53 };
 

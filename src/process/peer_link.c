@@ -288,7 +288,10 @@ void peer_link_from_network(struct peer *peer, int fd)
     bool is_known = peer->generation != NULL && getpeername(fd, &from.u.any, &from.len) == 0 &&
                     is_server_of_site(peer, &from);
     make_place(peer);
-    if (!is_known || count_links(peer, false, false) >= PEER_LINKS) {
+    /* each server may hold one for long: that of its agent */
+    size_t most =
+        PEER_LINKS + (peer->generation != NULL ? peer->generation->site->server_count : 0);
+    if (!is_known || count_links(peer, false, false) >= most) {
         fd_close(&fd);
         return;
     }
@@ -304,22 +307,34 @@ void peer_link_from_network(struct peer *peer, int fd)
         link_run(link);
 }
 
+/* What a user of this server may ask for: a bit per service. The processes of a role get to their
+ * own kind; that of the database also to what it must know and tell of the others. */
+static unsigned services_of(const struct peer *peer, uid_t uid)
+{
+    if (uid == 0 || uid == peer->parent_uid)
+        return ~0U;
+    if (uid == peer->acme_uid)
+        return 1U << PEER_ACME;
+    if (uid == peer->agent_uid)
+        return 1U << PEER_MONITOR;
+    return uid == peer->database_uid ? 1U << PEER_STATUS | 1U << PEER_DATABASE | 1U << PEER_PRIMARY
+                                     : 0;
+}
+
 void peer_link_from_here(struct peer *peer, int fd)
 {
     struct ucred who;
     socklen_t len = sizeof(who);
-    bool is_allowed = peer->generation != NULL &&
-                      getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0 &&
-                      (who.uid == 0 || who.uid == peer->parent_uid ||
-                       who.uid == peer->database_uid || who.uid == peer->acme_uid);
-    if (!is_allowed || count_links(peer, true, false) >= PEER_LINKS) {
+    bool is_known =
+        peer->generation != NULL && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0;
+    unsigned may_ask = is_known ? services_of(peer, who.uid) : 0;
+    if (may_ask == 0 || count_links(peer, true, false) >= PEER_LINKS) {
         fd_close(&fd);
         return;
     }
     struct peer_link *link = link_new(peer, true);
     link->local = fd;
-    link->only_acme = who.uid == peer->acme_uid && who.uid != peer->parent_uid;
-    link->no_acme = who.uid == peer->database_uid && who.uid != peer->parent_uid;
+    link->may_ask = may_ask;
     snprintf(link->who, sizeof(link->who), "pid %d", (int)who.pid);
     link_run(link);
 }

@@ -43,8 +43,7 @@ struct peer_link {
     enum peer_step step;
     bool is_outgoing; /* asked for on this server */
     bool is_proven;
-    bool only_acme; /* asked for by a process that may ask for nothing else, */
-    bool no_acme;   /* or by one that has nothing to do with the keys of certificates */
+    unsigned may_ask; /* asked for on this server: a bit per service that its user may ask for */
     int tcp, local;
     struct peer_secured *secured;
     struct loop_watch watches[2]; /* tcp, local */
@@ -68,7 +67,7 @@ struct peer {
     struct peer_tls *tls;
     struct primary_board *primary;
     const struct generation *generation; /* the serving one; NULL at first */
-    uid_t database_uid, acme_uid, parent_uid;
+    uid_t database_uid, acme_uid, agent_uid, parent_uid;
     struct list links;
 };
 

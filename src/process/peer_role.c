@@ -25,7 +25,8 @@ struct peer_process {
     struct loop_watch network, local;
 };
 
-/* Servers that share no database may do without the channel, and so without a key. */
+/* Servers that share no database and are not watched may do without the channel, and so without a
+ * key. */
 static bool has_key(const struct generation *generation)
 {
     char path[512];
@@ -37,7 +38,10 @@ static size_t peer_count(const struct generation *generation)
 {
     const struct site *site = generation->site;
     bool is_one_of_many = site->has_servers && site->server_count > 1 && site->listen.control > 0;
-    return is_one_of_many && (site->database.is_present || has_key(generation)) ? 1 : 0;
+    return is_one_of_many &&
+                   (site->database.is_present || site->monitor.is_present || has_key(generation))
+               ? 1
+               : 0;
 }
 
 static void peer_title(const struct generation *generation, size_t index, char *out, size_t size)
@@ -140,6 +144,7 @@ static enum err use(struct swap *swap, const struct generation *next, struct why
     peer->generation = next;
     peer->database_uid = generation_uid(next, "database");
     peer->acme_uid = generation_uid(next, "acme");
+    peer->agent_uid = generation_uid(next, "agent");
     enum err err = loop_watch_start(swap->loop, &process->network,
                                     generation_fd(next, "peer.network"), LOOP_READ, on_network);
     if (err == OK)

@@ -124,9 +124,9 @@ static enum peer_moved take_announcement(struct peer_link *link, const struct pe
 static enum peer_moved serve(struct peer_link *link, const struct peer_request *request)
 {
     static const char *const sockets[] = {
-        [PEER_STATUS] = "run/control.sock",
-        [PEER_DATABASE] = PEER_DATABASE_SOCKET,
-        [PEER_ACME] = PEER_ACME_SOCKET,
+        [PEER_STATUS] = "run/control.sock",    [PEER_DATABASE] = PEER_DATABASE_SOCKET,
+        [PEER_ACME] = PEER_ACME_SOCKET,        [PEER_MONITOR] = PEER_MONITOR_SOCKET,
+        [PEER_COMMANDS] = PEER_COMMAND_SOCKET,
     };
     const struct site *site = link->peer->generation->site;
     const struct site_server *from = site_server_find(site, request->server);
@@ -190,7 +190,7 @@ static enum peer_moved on_local_line(struct peer_link *link)
     if (peer_line_parse(line, true, &request) != OK)
         return refuse(link, &link->down, "not a line of this protocol");
     const struct site_server *server = site_server_find(generation->site, request.server);
-    if (request.service == PEER_ACME ? link->no_acme : link->only_acme)
+    if ((link->may_ask & 1U << request.service) == 0)
         return refuse(link, &link->down, "that is not for this user");
     if (server == NULL)
         return refuse(link, &link->down, "the site file has no such server");

@@ -27,6 +27,7 @@ TEST(peer_line_is_strict)
     } cases[] = {
         { "trilith-peer 1 www.foobar.com web-01 database", false, OK },
         { "trilith-peer 1 www.foobar.com web-01 status", false, OK },
+        { "trilith-peer 1 www.foobar.com web-01 monitor", false, OK },
         { "trilith-peer 1 www.foobar.com web-01 primary 7 web-02 5000", false, OK },
         { "trilith-peer 1 www.foobar.com web-01 primary 7 web-02 60001", false, ERR_SYNTAX },
         { "trilith-peer 1 www.foobar.com web-01 primary 7 web-02 5000 2000", false, OK },

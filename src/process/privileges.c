@@ -19,7 +19,8 @@ uid_t privileges_uid(struct text site_name, const char *role_name)
 {
     /* the place in the table is part of what is on disk (owners of files): only append */
     static const char *const roles[PRIVILEGES_UID_ROLES] = {
-        "log", "database", "app", "web", "dns", "balancer", "probe", "replication", "peer", "sql",
+        "log",         "database", "app", "web",   "dns",     "balancer", "probe",
+        "replication", "peer",     "sql", "agent", "monitor", "firewall", "notify",
     };
     uid_t role = PRIVILEGES_UID_ROLES - 1;
     if (strcmp(role_name, "command") == 0 || strcmp(role_name, "php") == 0)

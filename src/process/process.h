@@ -148,6 +148,8 @@ uid_t generation_uid(const struct generation *generation, const char *role_name)
 /* ---- roles ---- */
 
 struct process;
+struct process_table;
+struct metrics_block;
 
 enum role_reload {
     RELOAD_SWAP, /* gets CONFIG, swaps inside the live process (edge, dns); may not run programs */
@@ -200,14 +202,16 @@ struct process {
     int log_fd;    /* its log pipe, which is also its stdout and stderr */
     int access_fd; /* edge: access log lines go here (non-blocking pipe); else -1 */
     int lifeline;  /* app: read end; its hang-up means: the parent is gone or done with you */
-    struct metrics *metrics;     /* this process' block */
-    struct board *board;         /* series by name, of all processes; NULL in some tests */
-    struct rate_table *rates;    /* who did what lately; NULL in some tests */
-    struct health_board *health; /* what is known of the backends; NULL in some tests */
-    struct generation *first;    /* the generation it was started with; owned by the process */
-    bool is_replay;        /* first is already serving (restart after a crash): no commit follows
-                              READY, serve at once */
-    char notify_path[108]; /* where sd_notify messages of a foreign program go */
+    struct metrics *metrics;              /* this process' block */
+    struct board *board;                  /* series by name, of all processes; NULL in some tests */
+    struct rate_table *rates;             /* who did what lately; NULL in some tests */
+    struct health_board *health;          /* what is known of the backends; NULL in some tests */
+    const struct process_table *table;    /* what runs here (table.h); NULL in some tests */
+    const struct metrics_block *counters; /* of all processes (table.h); NULL in some tests */
+    struct generation *first; /* the generation it was started with; owned by the process */
+    bool is_replay;           /* first is already serving (restart after a crash): no commit follows
+                                 READY, serve at once */
+    char notify_path[108];    /* where sd_notify messages of a foreign program go */
 };
 
 /* Helpers for run(): send one message to the parent (blocking up to 1 s). */

@@ -122,6 +122,7 @@ void slot_free(struct slot *slot)
         fd_close(&slot->access_pipe[i]);
     }
     counters_retire(parent->metrics, slot->number);
+    process_table_clear(parent->table, slot->number);
     parent->tail_users[slot->tail]--;
     parent->by_number[slot->number] = NULL;
     list_remove(&slot->link);
@@ -145,6 +146,19 @@ struct slot *slot_find(struct parent *parent, const struct role *role, size_t in
             return slot;
     }
     return NULL;
+}
+
+void slot_show(const struct slot *slot)
+{
+    const struct role *role = slot->role;
+    struct process_view view = {
+        .pid = slot->pid,
+        .is_ready = slot->state == SLOT_READY,
+        .has_children = role->reload != RELOAD_SWAP || role->runs_programs,
+        .restarts = slot->restarts,
+    };
+    memcpy(view.title, slot->title, sizeof(view.title));
+    process_table_write(slot->parent->table, slot->number, &view);
 }
 
 const char *slot_state_name(const struct slot *slot)
@@ -208,6 +222,7 @@ void slot_ready(struct slot *slot, uint64_t generation)
         slot->state = SLOT_READY;
         slot->ready_ms = loop_now_ms(parent->loop);
         loop_timer_stop(parent->loop, &slot->timer);
+        slot_show(slot);
         log_info("process", "ready", STRING("process", slot->title), INT("pid", slot->pid),
                  MS("after", slot->ready_ms - slot->started_ms));
         files_ready(parent, slot);
@@ -365,6 +380,7 @@ void slot_start(struct slot *slot, const struct generation *generation, bool is_
         return;
     }
     state_folder_note(&parent->folder, slot->number, slot->pid);
+    slot_show(slot);
     loop_timer_start(parent->loop, &slot->timer, start_deadline_ms(slot, generation));
     if (slot->role == &log_role)
         log_attach_again(parent);
@@ -400,6 +416,7 @@ static void restart_later(struct slot *slot)
     slot->failures++;
     slot->restarts++;
     slot->state = SLOT_BACKOFF;
+    slot_show(slot);
     log_error("process", "ended, will be restarted", STRING("process", slot->title),
               STRING("how", slot->ended), MS("pause", pause_ms));
     loop_timer_start(slot->parent->loop, &slot->timer, pause_ms);
@@ -453,6 +470,7 @@ void slot_reaped(struct slot *slot, int wait_status)
     describe_end(slot, wait_status);
     state_folder_note(&parent->folder, slot->number, 0);
     counters_reset_gauges(parent->metrics, slot->number);
+    slot_show(slot);
     read_channel(slot); /* its last words */
     slot_died(slot);
 }

@@ -132,6 +132,8 @@ _Noreturn static void child_run(const struct birth *birth)
         .metrics = counters_of(slot->parent->metrics, slot->number),
         .board = slot->parent->board,
         .health = slot->parent->health,
+        .table = slot->parent->table,
+        .counters = slot->parent->metrics,
         .rates = slot->parent->rates,
         .first = own,
         .is_replay = birth->is_replay,

@@ -62,6 +62,14 @@ static size_t list_uses(const struct site *site, struct port_use uses[PORT_USES]
         uses[count++] = (struct port_use){
             site->listen.control, "control", &everywhere, { "listen", "control", NULL }
         };
+    if (site->monitor.is_present)
+        uses[count++] = (struct port_use){
+            site->listen.metrics, "metrics", &everywhere, { "listen", "metrics", NULL }
+        };
+    if (site->monitor.is_present)
+        uses[count++] = (struct port_use){
+            site->listen.monitor, "monitor", &site->monitor.on, { "listen", "monitor", NULL }
+        };
     if (site->database.is_present && site->database.port != 0)
         uses[count++] = (struct port_use){
             site->database.port, "database", &site->database.on, { "database", "port", NULL }

@@ -124,8 +124,10 @@ void *append_item(struct arena *arena, void *array_pointer, size_t *count, size_
 extern const struct fields site_fields, listen_fields, web_fields, folder_fields, route_fields,
     app_fields, database_fields, dns_fields, record_fields, balancer_fields, upstream_fields,
     tcp_fields, policy_fields, tls_fields, certificate_fields, acme_fields, alerts_fields,
-    alert_mail_fields, alert_rule_fields;
+    alert_mail_fields, alert_rule_fields, monitor_fields;
 
+void finish_monitor(struct reading *reading, const struct node *node, const struct path *path,
+                    void *section);
 void read_servers(struct reading *reading, const struct node *node, const struct path *path,
                   void *section);
 void read_app(struct reading *reading, const struct node *node, const struct path *path,

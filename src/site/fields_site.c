@@ -218,6 +218,21 @@ static const struct field listen_rows[] = {
       .min = 1,
       .max = 65535,
       .help = "TCP port of the channel between the servers of the site." },
+    { .name = "metrics",
+      .kind = FIELD_PORT,
+      .offset = AT(struct site_listen, metrics, int64_t),
+      .preset = "5330",
+      .min = 1,
+      .max = 65535,
+      .help = "With `monitor:`, TCP port of `/metrics` on each server, for the servers of the site "
+              "and for `monitor.scrape`." },
+    { .name = "monitor",
+      .kind = FIELD_PORT,
+      .offset = AT(struct site_listen, monitor, int64_t),
+      .preset = "5340",
+      .min = 1,
+      .max = 65535,
+      .help = "TCP port of the monitor's page, on 127.0.0.1 of the servers of `monitor.on`." },
 };
 const struct fields listen_fields = { listen_rows, COUNT(listen_rows) };
 
@@ -344,7 +359,12 @@ static const struct field site_rows[] = {
       .read = finish_tls,
       .help = "Encryption: HTTPS where clients come in." },
     LATER_ROW("firewall", "Packet filter, derived from the topology."),
-    LATER_ROW("monitor", "Graphs, alerts and a dashboard."),
+    { .name = "monitor",
+      .kind = FIELD_MAP,
+      .offset = offsetof(struct site, monitor),
+      .fields = &monitor_fields,
+      .read = finish_monitor,
+      .help = "Watches every server: measures it each second, keeps that for a year." },
     LATER_ROW("objectives", "What the drills are judged by."),
 };
 const struct fields site_fields = { site_rows, COUNT(site_rows) };

@@ -121,6 +121,19 @@ static void complete_database(struct reading *reading)
         database->port = DATABASE_PORT;
 }
 
+/* One server keeps what all measure, if nothing else is said. */
+static void complete_monitor(struct reading *reading)
+{
+    struct site *site = reading->site;
+    struct site_on *on = &site->monitor.on;
+    if (!site->monitor.is_present || on->count > 0 || site->server_count == 0)
+        return;
+    on->servers = arena_alloc(reading->arena, sizeof(struct site_server *));
+    if (on->servers == NULL)
+        abort(); /* see SITE_ARENA */
+    on->servers[on->count++] = &site->servers[0];
+}
+
 /* ---- reading ---- */
 
 static void complete_site(struct reading *reading)
@@ -132,6 +145,7 @@ static void complete_site(struct reading *reading)
     complete_web(reading);
     complete_trusted(reading);
     complete_database(reading);
+    complete_monitor(reading);
     finish_pools(reading);
     check_site(reading);
 }
@@ -317,6 +331,17 @@ bool site_ends_tls(const struct site *site, const struct site_server *server)
 {
     return site->tls.is_present &&
            (site->balancer.is_present ? site_balances(site, server) : site_serves(site, server));
+}
+
+bool site_is_watched(const struct site *site, const struct site_server *server)
+{
+    (void)server; /* all of them: one that is not watched is one that nobody sees fail */
+    return site->monitor.is_present;
+}
+
+bool site_watches(const struct site *site, const struct site_server *server)
+{
+    return site->monitor.is_present && site_is_on(site, &site->monitor.on, server);
 }
 
 bool site_secures_inside(const struct site *site)

@@ -30,6 +30,8 @@ struct site_listen {
     int64_t dns;         /* port; default 53 as root, else 5300 */
     int64_t inside;      /* port for other servers of the site: apps, and web beside a balancer */
     int64_t control;     /* port of the channel between the servers of the site */
+    int64_t metrics; /* port of each agent's /metrics; with `monitor:` only, see site_is_watched */
+    int64_t monitor; /* port of the page, on the loopback of the servers of monitor.on */
     int64_t proxy_protocol; /* 1: connections to http begin with a PROXY header */
 };
 
@@ -234,6 +236,15 @@ struct site_tls {
     struct site_place place;
 };
 
+struct site_monitor {
+    bool is_present;
+    struct site_on on;      /* where the samples are kept and shown; never empty when present */
+    struct network *scrape; /* who may read /metrics, beside the servers of the site */
+    size_t scrape_count;
+    struct site_alerts alerts;
+    struct site_place place;
+};
+
 struct site {
     struct arena *arena;
     struct text file;            /* absolute path of the file */
@@ -260,6 +271,7 @@ struct site {
     struct site_database database;
     struct site_dns dns;
     struct site_tls tls;
+    struct site_monitor monitor;
 };
 
 /* All mistakes of one file, in file order, each one line: "file:line:column: path: what is wrong,
@@ -320,6 +332,11 @@ bool site_secures_inside(const struct site *site);
 bool site_is_behind(const struct site *site, const struct site_server *server);
 /* Whether the server passes connections on (`tcp:`). */
 bool site_passes_tcp(const struct site *site, const struct site_server *server);
+
+/* Whether the server measures itself, for the servers of monitor.on. */
+bool site_is_watched(const struct site *site, const struct site_server *server);
+/* Whether it keeps what all servers measure. */
+bool site_watches(const struct site *site, const struct site_server *server);
 
 /* Whether other servers pass requests to its port listen.inside. */
 bool site_is_inside(const struct site *site, const struct site_server *server);

@@ -533,11 +533,12 @@ static const struct broken_site cases[] = {
         "app:      { wsgi: \"guestbook:app\", root: guestbook }\n"
         "tls:      { certificate: local, inside: mutual, hsts: 1y }\n"
         "firewall: { admin: [192.0.2.0/24] }\n"
-        "monitor:  { on: lb-01, alerts: { webhook: \"https://ops.example.com/hook\" } }\n"),
+        "monitor:  { on: web-01, scrape: 192.0.2.1/24 }\n"),
       "site.yaml:5:1: firewall: this part of Trilith is not built yet (see the roadmap in README); "
       "remove it\n"
-      "site.yaml:6:1: monitor: this part of Trilith is not built yet (see the roadmap in README); "
-      "remove it\n" },
+      "site.yaml:6:33: monitor.scrape: '192.0.2.1/24' has bits behind its prefix that are not "
+      "zero; "
+      "write one like 192.0.2.0/24 or 2001:db8::/32\n" },
     { "the scaled-up site",
       T("site: www.foobar.com\n"
         "servers:\n"
