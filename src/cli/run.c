@@ -69,9 +69,14 @@ static int run_site(const struct invocation *invocation, const char *server)
     struct site *site = load_site(options.site_path);
     if (site == NULL)
         return CLI_FAILED;
-    bool is_good = check_server(site, options.site_path, server);
+    struct why why;
+    int status = check_server(site, options.site_path, server) ? CLI_OK : CLI_USAGE;
+    if (status == CLI_OK && site_can_run(site, &why) != OK) {
+        complain("%s is not started: %s", options.site_path, why.text);
+        status = CLI_FAILED;
+    }
     site_free(site);
-    return is_good ? process_parent(&options, invocation->roles) : CLI_USAGE;
+    return status == CLI_OK ? process_parent(&options, invocation->roles) : status;
 }
 
 int command_up(const struct invocation *invocation)

@@ -124,12 +124,6 @@ static enum err add_client(struct lab_plan *plan, struct why *why)
 
 /* ---- the site's doors ---- */
 
-/* Where browsers are sent. */
-static bool is_door(const struct site *site, const struct site_server *server)
-{
-    return site->balancer.is_present ? site_balances(site, server) : site_serves(site, server);
-}
-
 static void find_doors(struct lab_plan *plan)
 {
     const struct site *site = plan->site;
@@ -137,7 +131,7 @@ static void find_doors(struct lab_plan *plan)
         const struct lab_node *node = &plan->nodes[i];
         if (node->server == NULL)
             continue;
-        if (plan->entry.len == 0 && is_door(site, node->server)) {
+        if (plan->entry.len == 0 && site_is_door(site, node->server)) {
             plan->entry = node->address;
             plan->is_entry_tls = site_ends_tls(site, node->server);
             address_set_port(&plan->entry, (uint16_t)(plan->is_entry_tls ? site->listen.https
@@ -159,12 +153,14 @@ enum err lab_plan_make(const struct site *site, struct arena *arena, struct lab_
         return fail(why, ERR_UNSUPPORTED,
                     "the site has no servers:, so there is nothing to lay out; run it with: "
                     "trilith up");
+    enum err err = site_can_run(site, why);
+    if (err != OK)
+        return err;
     if (site->server_count > LAB_NODE_LIMIT - 1)
         return fail(why, ERR_LIMIT, "a lab has at most %d servers", LAB_NODE_LIMIT - 1);
     plan->nodes = arena_alloc(arena, (site->server_count + 1) * sizeof(struct lab_node));
     if (plan->nodes == NULL)
         return fail(why, ERR_LIMIT, "out of memory");
-    enum err err = OK;
     for (size_t i = 0; i < site->server_count && err == OK; i++)
         err =
             add_node(plan, site->servers[i].name, site->servers[i].address, &site->servers[i], why);

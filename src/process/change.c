@@ -118,6 +118,8 @@ enum err change_begin(struct parent *parent, struct site *site, bool is_asked, s
         err = fail(why, ERR_STATE,
                    "the name of the site changed from %s to %.*s: stop it and start it again",
                    parent->site_name, FMT(site->name));
+    if (err == OK)
+        err = site_can_run(site, why);
     if (err != OK) {
         site_free(site);
         return err;

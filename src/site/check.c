@@ -226,6 +226,7 @@ static void check_inside(struct reading *reading)
 void check_site(struct reading *reading)
 {
     check_tls(reading);
+    check_vip(reading);
     check_inside(reading);
     check_empty(reading);
     check_answers(reading);

@@ -125,6 +125,7 @@ extern const struct fields site_fields, listen_fields, web_fields, folder_fields
     app_fields, database_fields, dns_fields, record_fields, balancer_fields, upstream_fields,
     tcp_fields, policy_fields, tls_fields, certificate_fields, acme_fields, alerts_fields,
     alert_mail_fields, alert_rule_fields, monitor_fields;
+extern const struct fields vip_fields, objectives_fields, audit_fields, server_fields;
 
 void finish_monitor(struct reading *reading, const struct node *node, const struct path *path,
                     void *section);
@@ -158,6 +159,14 @@ void check_host(struct reading *reading, const struct node *node, const struct p
 /* After the rows of tls. */
 void finish_tls(struct reading *reading, const struct node *node, const struct path *path,
                 void *section);
+/* After the rows of vip, objectives and audit. */
+void finish_vip(struct reading *reading, const struct node *node, const struct path *path,
+                void *section);
+void finish_objectives(struct reading *reading, const struct node *node, const struct path *path,
+                       void *section);
+/* An address, or a map of server_fields, into a struct site_server. */
+void read_one_server(struct reading *reading, const struct node *node, const struct path *path,
+                     struct site_server *server);
 /* Names of servers, appended. */
 void read_on(struct reading *reading, const struct node *node, const struct path *path,
              struct site_on *on);
@@ -191,6 +200,8 @@ const char *host_problem(struct text host, bool is_wild, bool underscores);
 void finish_routes(struct reading *reading);
 void finish_pools(struct reading *reading);
 void check_site(struct reading *reading);
+/* What only shows beside the rest of the site, of vip (fields_vip.c). */
+void check_vip(struct reading *reading);
 
 /* Where a key of the file stands, by names ended by NULL; the root's place when it is not there. */
 struct site_place place_in(const struct reading *reading, const char *first, ...)

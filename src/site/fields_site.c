@@ -65,7 +65,7 @@ static void check_server(struct reading *reading, const struct node_entry *entry
                          const struct path *path, struct site_server *server)
 {
     struct site *site = reading->site;
-    char word[SHOWN_SIZE];
+    char ip[ADDRESS_TEXT_SIZE];
     const char *problem = label_problem(server->name, false);
     if (problem != NULL)
         mistakes_add(reading->mistakes, entry->key->place, path,
@@ -73,9 +73,10 @@ static void check_server(struct reading *reading, const struct node_entry *entry
     for (size_t i = 0; i + 1 < site->server_count; i++) {
         if (server->address.len == 0 || !address_equal(&site->servers[i].address, &server->address))
             continue;
+        address_format_ip(&server->address, ip);
         mistakes_add(reading->mistakes, entry->value->place, path,
-                     "'%s' is the address of server '%.*s' already; each server needs its own",
-                     shown(entry->value->value, word), FMT(site->servers[i].name));
+                     "'%s' is the address of server '%.*s' already; each server needs its own", ip,
+                     FMT(site->servers[i].name));
         return;
     }
 }
@@ -95,16 +96,10 @@ void read_servers(struct reading *reading, const struct node *node, const struct
     const struct node_entry *entry = NULL;
     while ((entry = entries_next(reading, node, path, entry)) != NULL) {
         struct path at = { path, entry->key->value, 0 };
-        struct text address;
-        char word[SHOWN_SIZE];
         struct site_server *server =
             append_item(reading->arena, &site->servers, &site->server_count, sizeof(*server));
         *server = (struct site_server){ .name = entry->key->value, .place = entry->key->place };
-        if (value_text(reading, entry->value, &at, &address) &&
-            address_parse_ip(address, 0, &server->address) != OK)
-            mistakes_add(reading->mistakes, entry->value->place, &at,
-                         "'%s' is not an IP address; write one like 192.0.2.1 or 2001:db8::1",
-                         shown(address, word));
+        read_one_server(reading, entry->value, &at, server);
         check_server(reading, entry, &at, server);
     }
 }
@@ -277,10 +272,11 @@ static const struct field site_rows[] = {
     { .name = "servers",
       .kind = FIELD_OWN,
       .read = read_servers,
-      .form = "map of name: IP address",
+      .fields = &server_fields,
+      .form = "map of name: IP address, or of name: map of keys",
       .otherwise = "this machine",
       .schema = "{\"type\":\"object\",\"minProperties\":1,\"additionalProperties\":"
-                "{\"type\":\"string\"}}",
+                "{\"oneOf\":[{\"type\":\"string\"},%]}}",
       .example = "{ web-01: 192.0.2.11 }",
       .help = "The servers of the site. Without it everything runs on this machine." },
     { .name = "listen",
@@ -351,7 +347,13 @@ static const struct field site_rows[] = {
       .fields = &dns_fields,
       .read = dns_is_there,
       .help = "An authoritative DNS server for the site's domain." },
-    LATER_ROW("vip", "An address that moves to a healthy balancer."),
+    { .name = "vip",
+      .kind = FIELD_MAP,
+      .offset = offsetof(struct site, vip),
+      .fields = &vip_fields,
+      .read = finish_vip,
+      .help = "An address that moves to a healthy balancer. It can be checked, audited and drawn; "
+              "a site with it does not run yet." },
     { .name = "tls",
       .kind = FIELD_MAP,
       .offset = offsetof(struct site, tls),
@@ -365,6 +367,16 @@ static const struct field site_rows[] = {
       .fields = &monitor_fields,
       .read = finish_monitor,
       .help = "Watches every server: measures it each second, keeps that for a year." },
-    LATER_ROW("objectives", "What the drills are judged by."),
+    { .name = "objectives",
+      .kind = FIELD_MAP,
+      .offset = offsetof(struct site, objectives),
+      .fields = &objectives_fields,
+      .read = finish_objectives,
+      .help = "What the site promises, to be judged by." },
+    { .name = "audit",
+      .kind = FIELD_MAP,
+      .offset = offsetof(struct site, audit),
+      .fields = &audit_fields,
+      .help = "What `trilith audit` reckons with." },
 };
 const struct fields site_fields = { site_rows, COUNT(site_rows) };

@@ -150,6 +150,23 @@ static void complete_site(struct reading *reading)
     check_site(reading);
 }
 
+/* Of the upper two levels. A path with another dot in a name is none that anybody asks for. */
+static void list_keys(struct reading *reading, const struct node *map, struct text above)
+{
+    struct site *site = reading->site;
+    for (const struct node_entry *entry = map->first; entry != NULL; entry = entry->next) {
+        struct text name = entry->key->value;
+        struct site_written *key =
+            append_item(reading->arena, &site->keys, &site->key_count, sizeof(*key));
+        key->path = text_is_empty(above)
+                        ? name
+                        : arena_print(reading->arena, "%.*s.%.*s", FMT(above), FMT(name));
+        key->place = entry->key->place;
+        if (text_is_empty(above) && entry->value->kind == NODE_MAP)
+            list_keys(reading, entry->value, name);
+    }
+}
+
 static void read_site(struct reading *reading)
 {
     static const struct path root_path = { NULL, { NULL, 0 }, 0 };
@@ -165,6 +182,7 @@ static void read_site(struct reading *reading)
                      "a site file is a map of keys; start with `site: www.example.com`");
         return;
     }
+    list_keys(reading, root, T(""));
     fields_read(reading, root, &root_path, &site_fields, reading->site);
     complete_site(reading);
 }
@@ -276,6 +294,31 @@ void site_free(struct site *site)
 
 /* ---- questions ---- */
 
+struct site_place site_key_place(const struct site *site, const char *path)
+{
+    struct text wanted = text_of(path);
+    while (!text_is_empty(wanted)) {
+        for (size_t i = 0; i < site->key_count; i++)
+            if (text_equal(site->keys[i].path, wanted))
+                return site->keys[i].place;
+        size_t dot = wanted.len - 1;
+        while (dot > 0 && wanted.data[dot] != '.')
+            dot--;
+        wanted = text_part(wanted, 0, dot);
+    }
+    return (struct site_place){ 0, 0 };
+}
+
+enum err site_can_run(const struct site *site, struct why *why)
+{
+    if (!site->vip.is_present)
+        return OK;
+    return fail(why, ERR_UNSUPPORTED,
+                "line %d: vip: is not built yet: a site with it can be checked, audited and drawn, "
+                "but does not run; remove it to run the rest",
+                site_key_place(site, "vip").line);
+}
+
 const struct site_server *site_server_find(const struct site *site, struct text name)
 {
     for (size_t i = 0; i < site->server_count; i++) {
@@ -327,10 +370,14 @@ bool site_serves(const struct site *site, const struct site_server *server)
     return site->web.is_present && site_is_on(site, &site->web.on, server);
 }
 
+bool site_is_door(const struct site *site, const struct site_server *server)
+{
+    return site->balancer.is_present ? site_balances(site, server) : site_serves(site, server);
+}
+
 bool site_ends_tls(const struct site *site, const struct site_server *server)
 {
-    return site->tls.is_present &&
-           (site->balancer.is_present ? site_balances(site, server) : site_serves(site, server));
+    return site->tls.is_present && site_is_door(site, server);
 }
 
 bool site_is_watched(const struct site *site, const struct site_server *server)

@@ -19,6 +19,8 @@
 struct site_server {
     struct text name;
     struct address address;
+    struct text location; /* key `site`: the data centre; empty: not said */
+    struct text rack;     /* in that data centre; empty: not said */
     struct site_place place;
 };
 
@@ -245,6 +247,53 @@ struct site_monitor {
     struct site_place place;
 };
 
+enum site_vip_mode { VIP_ACTIVE_PASSIVE, VIP_ACTIVE_ACTIVE };
+enum site_vip_preempt { VIP_PREEMPT_NEVER, VIP_PREEMPT_WHEN_READY, VIP_PREEMPT_AFTER };
+
+struct site_vip { /* addresses that move to a healthy server of `on` */
+    bool is_present;
+    struct address *addresses; /* at least one, without a port; none is a server's */
+    size_t address_count;
+    struct site_on on; /* the first one is the first choice; where clients come in */
+    int64_t mode;      /* enum site_vip_mode */
+    int64_t preempt;   /* enum site_vip_preempt: when a better one takes over from a working one */
+    int64_t preempt_ms;
+    int64_t interval_ms; /* of adverts */
+    int64_t id;          /* VRRP's; the second address has the next */
+};
+
+struct site_objectives { /* what drills and audits are judged by; 0 and false: nothing is said */
+    bool is_present;
+    int64_t availability; /* in millionths: 999500 for 99.95 % */
+    int64_t link_loss_ms; /* outage by a cut or dead server */
+    int64_t database_failover_ms;
+    bool has_planned_lost, has_writes_lost;
+    int64_t planned_lost; /* requests lost by a planned change */
+    int64_t writes_lost;  /* acknowledged ones */
+};
+
+struct site_rate_of_failure {
+    int64_t mtbf_ms; /* from one failure to the next */
+    int64_t mttr_ms; /* until it works again */
+};
+
+struct site_accepted {       /* a finding that is known and borne */
+    struct text id, element; /* element may be empty: all of that id */
+    struct site_place place;
+};
+
+struct site_audit {
+    struct site_rate_of_failure servers, racks, sites, outside;
+    struct site_accepted *accept;
+    size_t accept_count;
+};
+
+/* A key that is written in the file: "database", "database.primary", "servers.web-01". */
+struct site_written {
+    struct text path;
+    struct site_place place;
+};
+
 struct site {
     struct arena *arena;
     struct text file;            /* absolute path of the file */
@@ -272,6 +321,11 @@ struct site {
     struct site_dns dns;
     struct site_tls tls;
     struct site_monitor monitor;
+    struct site_vip vip;
+    struct site_objectives objectives;
+    struct site_audit audit;
+    struct site_written *keys; /* the upper two levels, in the order of the file */
+    size_t key_count;
 };
 
 /* All mistakes of one file, in file order, each one line: "file:line:column: path: what is wrong,
@@ -306,6 +360,11 @@ MUST_CHECK enum err site_read_name(const char *path, char *out, size_t size, str
 void site_mistakes_done(struct site_mistakes *mistakes);
 void site_free(struct site *site); /* accepts NULL */
 
+/* Where the key stands, by its path as in struct site_written; where it is not written, its
+ * parent's
+ * ("tls" for "tls.inside"); {0, 0}: neither is. */
+struct site_place site_key_place(const struct site *site, const char *path);
+
 const struct site_server *site_server_find(const struct site *site, struct text name);
 bool site_is_on(const struct site *site, const struct site_on *on,
                 const struct site_server *server);
@@ -322,6 +381,8 @@ const char *site_backend_read(const struct site *site, struct text rest, int64_t
 bool site_balances(const struct site *site, const struct site_server *server);
 /* Whether it answers browsers itself. */
 bool site_serves(const struct site *site, const struct site_server *server);
+/* Whether clients come in there: a balancer, or without any a server of web. */
+bool site_is_door(const struct site *site, const struct site_server *server);
 /* Whether it is where clients come in encrypted: with tls, the balancers, without them the servers
  * of web. */
 bool site_ends_tls(const struct site *site, const struct site_server *server);
@@ -352,6 +413,10 @@ const struct site_pool *site_pool_find(const struct site *site, struct text name
  * pool says that they send one. Never guessed. In the arena. */
 const struct network *site_proxies(const struct site *site, const struct site_server *server,
                                    struct arena *arena, size_t *count_out);
+
+/* ERR_UNSUPPORTED and the reason when the site has a part that may be written, audited and drawn,
+ * and cannot run yet. */
+MUST_CHECK enum err site_can_run(const struct site *site, struct why *why);
 
 /* JSON Schema (draft 2020-12) of the site file, and its reference page in Markdown. */
 void site_write_schema(struct buffer *out);

@@ -539,27 +539,6 @@ static const struct broken_site cases[] = {
       "site.yaml:6:33: monitor.scrape: '192.0.2.1/24' has bits behind its prefix that are not "
       "zero; "
       "write one like 192.0.2.0/24 or 2001:db8::/32\n" },
-    { "the scaled-up site",
-      T("site: www.foobar.com\n"
-        "servers:\n"
-        "  lb-01: 198.51.100.11\n"
-        "  lb-02: 198.51.100.12\n"
-        "  web-01: 198.51.100.21\n"
-        "  app-01: 198.51.100.31\n"
-        "  db-01: 198.51.100.41\n"
-        "  db-02: 198.51.100.42\n"
-        "balancer: { on: [lb-01, lb-02], algorithm: round-robin }\n"
-        "vip:      { address: 198.51.100.10, mode: active-passive }\n"
-        "web:      { on: web-01, static: { /static/: guestbook/static } }\n"
-        "app:      { on: app-01, wsgi: \"guestbook:app\", root: guestbook }\n"
-        "database: { on: [db-01, db-02], name: guestbook, primary: db-01, reads: replica, "
-        "replication: semi-sync }\n"
-        "dns:      { on: [lb-01, lb-02] }\n"
-        "objectives: { link-loss: 60ms, planned-change: { lost: 0 }, writes-lost: 0 }\n"),
-      "site.yaml:10:1: vip: this part of Trilith is not built yet (see the roadmap in README); "
-      "remove it\n"
-      "site.yaml:15:1: objectives: this part of Trilith is not built yet (see the roadmap in "
-      "README); remove it\n" },
 };
 
 TEST(site_mistakes_of_values)
