@@ -14,5 +14,6 @@
 
 extern const struct role agent_role;   /* "agent": on every server of a site with `monitor:` */
 extern const struct role monitor_role; /* "monitor": on those of `monitor.on` */
+extern const struct role notify_role;  /* "notify": beside it, where alerts have a receiver */
 
 #endif

@@ -8,6 +8,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/memory.h"
+#include "monitor/alerts.h"
 #include "monitor/intake.h"
 #include "monitor/store.h"
 #include "process/swap.h"
@@ -27,7 +28,8 @@ struct monitor {
     struct now *now;
     struct store *store;
     struct intake *intake;
-    int64_t trouble_ms; /* when the store's trouble was last logged; 0: never */
+    struct alerts *alerts; /* NULL before the first generation */
+    int64_t trouble_ms;    /* when the store's trouble was last logged; 0: never */
     bool has_shown_size;
 };
 
@@ -99,10 +101,18 @@ static void on_second(struct loop_timer *timer)
     enum { FIRST_FRAMES = 3 };
     struct monitor *monitor = list_entry(timer, struct monitor, timer);
     look_at_store(monitor);
+    alerts_tick(monitor->alerts, monitor->now);
     if (!monitor->has_shown_size && monitor->now->count > 0 &&
         monitor->now->servers[0].frames >= FIRST_FRAMES)
         show_size(monitor);
     start_timer(monitor);
+}
+
+static enum err on_command(void *context, struct text line, struct buffer *answer)
+{
+    struct monitor *monitor = context;
+    alerts_command(monitor->alerts, line, answer);
+    return OK;
 }
 
 /* ---- life ---- */
@@ -116,8 +126,10 @@ static enum err use(struct swap *swap, const struct generation *next, struct why
         enum err err = store_open(folder, &monitor->store, why);
         if (err != OK)
             return err;
+        monitor->alerts = alerts_new(monitor->loop, folder);
     }
     now_use(monitor->now, next->site);
+    alerts_use(monitor->alerts, next);
     enum err err = intake_use(monitor->intake, next, why);
     if (err == OK && !loop_timer_is_running(&monitor->timer))
         start_timer(monitor);
@@ -129,7 +141,7 @@ static int run(struct process *self)
     static const struct swap_steps steps = { .area = "monitor", .use = use };
     struct why why = { "" };
     struct monitor *monitor = NEW(struct monitor);
-    struct intake_calls calls = { .context = monitor, .frame = on_frame };
+    struct intake_calls calls = { .context = monitor, .frame = on_frame, .command = on_command };
     enum err err = loop_new(LOOP_EPOLL, &monitor->loop, &why);
     if (err == OK) {
         monitor->now = now_new();
@@ -142,6 +154,7 @@ static int run(struct process *self)
         return 1;
     }
     loop_run(monitor->loop);
+    alerts_free(monitor->alerts);
     store_close(monitor->store);
     return 0;
 }
