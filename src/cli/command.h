@@ -110,6 +110,7 @@ int command_top(const struct invocation *invocation);
 int command_stop(const struct invocation *invocation);
 int command_backend(const struct invocation *invocation);
 int command_reload(const struct invocation *invocation);
+int command_dashboard(const struct invocation *invocation);
 int command_logs(const struct invocation *invocation);
 int command_serve(const struct invocation *invocation);
 int command_app(const struct invocation *invocation);

@@ -135,6 +135,19 @@ const struct command commands[] = {
           "Returns when all of it has ended.\n",
       .examples = NULL,
       .run = command_stop },
+    { .name = "dashboard",
+      .arguments = "[SITE]",
+      .most = 1,
+      .options = BIT(OPTION_STATE) | BIT(OPTION_JSON),
+      .summary = "Say where the page of the monitor is, and what opens it",
+      .details =
+          "Prints the address of the page and the token to log in with. The page listens on\n"
+          "127.0.0.1 of the monitor's server alone; from your own machine an ssh tunnel leads\n"
+          "there. The token is in secrets/monitor-token of the site's state folder: remove the\n"
+          "file and reload, and there is a new one and all who were logged in are not any more.\n",
+      .examples = "  trilith dashboard\n"
+                  "  trilith dashboard --json | jq -r .token\n",
+      .run = command_dashboard },
     { .name = "logs",
       .arguments = "[SITE]",
       .most = 1,

@@ -237,9 +237,10 @@ static json_t *status_json(void)
         if (holder.machines[i].node != NULL)
             json_array_append_new(rows, machine_json(&holder.machines[i]));
     }
-    return json_pack("{s:b, s:I, s:i, s:s, s:o}", "ending", holder.is_ending ? 1 : 0, "up_ms",
+    return json_pack("{s:b, s:I, s:i, s:i, s:s, s:o}", "ending", holder.is_ending ? 1 : 0, "up_ms",
                      (json_int_t)(clock_now_ms() - holder.started_ms), "page_port",
-                     holder.door_port, "partition", holder.partition, "machines", rows);
+                     holder.door_port, "dashboard_port", holder.dashboard_port, "partition",
+                     holder.partition, "machines", rows);
 }
 
 static enum err set_cut(struct machine *machine, bool is_cut, struct why *why)
@@ -495,8 +496,23 @@ static int port_of(int listener)
     return getsockname(listener, (struct sockaddr *)&own, &len) == 0 ? ntohs(own.sin_port) : 0;
 }
 
-static enum err make_all(const struct lab_place *place, const struct lab_plan *plan, int door,
-                         int janitor, struct why *why)
+static void open_doors(const struct lab_plan *plan, const struct lab_doors *doors)
+{
+    holder.door_port = port_of(doors->page);
+    if (doors->page >= 0 && plan->entry.len > 0)
+        holder.door =
+            door_start(doors->page, holder.machines[holder.count - 1].network, &plan->entry);
+    for (size_t i = 0; i < holder.count && doors->dashboard >= 0; i++) {
+        if (holder.machines[i].node != plan->monitor)
+            continue;
+        holder.dashboard_port = port_of(doors->dashboard);
+        holder.dashboard =
+            door_start(doors->dashboard, holder.machines[i].network, &plan->dashboard);
+    }
+}
+
+static enum err make_all(const struct lab_place *place, const struct lab_plan *plan,
+                         const struct lab_doors *doors, int janitor, struct why *why)
 {
     holder.setup = (struct machine_setup){ .plan = plan,
                                            .site_path = place->site_path,
@@ -521,17 +537,16 @@ static enum err make_all(const struct lab_place *place, const struct lab_plan *p
         err = watch_all(place->run, janitor, why);
     for (size_t i = 0; i < holder.count && err == OK; i++)
         err = holder_power_on(&holder, &holder.machines[i], why);
-    holder.door_port = port_of(door);
-    if (err == OK && door >= 0 && plan->entry.len > 0)
-        holder.door = door_start(door, holder.machines[holder.count - 1].network, &plan->entry);
+    if (err == OK)
+        open_doors(plan, doors);
     return err;
 }
 
-int holder_run(const struct lab_place *place, const struct lab_plan *plan, int door, int ready,
-               int janitor)
+int holder_run(const struct lab_place *place, const struct lab_plan *plan,
+               const struct lab_doors *doors, int ready, int janitor)
 {
     struct why why = { "" };
-    enum err err = make_all(place, plan, door, janitor, &why);
+    enum err err = make_all(place, plan, doors, janitor, &why);
     struct text word = err == OK ? T("ok") : text_of(why.text);
     (void)!sys_write(ready, word.data, word.len);
     fd_close(&ready);

@@ -17,9 +17,9 @@ struct holder {
     struct loop_watch signals, janitor, control;
     struct loop_watch *notifies; /* one per machine */
     struct loop_timer give_up;
-    pid_t door;
-    int door_port;       /* of the user's machine; 0: none */
-    char partition[256]; /* "web-01,client web-02": who does not hear whom; empty: none */
+    pid_t door, dashboard;
+    int door_port, dashboard_port; /* of the user's machine; 0: none */
+    char partition[256];           /* "web-01,client web-02": who does not hear whom; empty: none */
     bool is_ending;
     bool is_orphan; /* the janitor is gone */
     int64_t started_ms;

@@ -41,11 +41,17 @@ void lab_place_clean(const struct lab_place *place);
 /* Holds the lock that says "this lab runs": its descriptor, or -1 when another process has it. */
 int lab_place_lock(const struct lab_place *place);
 
-/* The holder's whole life: returns its exit status. door: listening socket, -1: none; ready: a pipe
- * that gets one line when the namespaces are made ("ok", or a reason); janitor: the end of a pipe
- * that hangs up when the janitor is gone. */
-int holder_run(const struct lab_place *place, const struct lab_plan *plan, int door, int ready,
-               int janitor);
+/* Listening sockets for the user's browser, -1: none. */
+struct lab_doors {
+    int page;      /* to the site */
+    int dashboard; /* to the page of its monitor */
+};
+
+/* The holder's whole life: returns its exit status. ready: a pipe that gets one line when the
+ * namespaces are made ("ok", or a reason); janitor: the end of a pipe that hangs up when the
+ * janitor is gone. */
+int holder_run(const struct lab_place *place, const struct lab_plan *plan,
+               const struct lab_doors *doors, int ready, int janitor);
 
 /* Relays connections of `door` to `entry`, as seen from the network namespace `network`. Forks a
  * process that does it; returns its pid, or -1. */

@@ -124,6 +124,16 @@ static enum err add_client(struct lab_plan *plan, struct why *why)
 
 /* ---- the site's doors ---- */
 
+/* The page of the monitor, on the loopback of its server. */
+static void find_dashboard(struct lab_plan *plan, const struct lab_node *node)
+{
+    const struct site *site = plan->site;
+    if (plan->monitor != NULL || !site_watches(site, node->server) ||
+        address_parse_ip(T("127.0.0.1"), (uint16_t)site->listen.monitor, &plan->dashboard) != OK)
+        return;
+    plan->monitor = node;
+}
+
 static void find_doors(struct lab_plan *plan)
 {
     const struct site *site = plan->site;
@@ -131,6 +141,7 @@ static void find_doors(struct lab_plan *plan)
         const struct lab_node *node = &plan->nodes[i];
         if (node->server == NULL)
             continue;
+        find_dashboard(plan, node);
         if (plan->entry.len == 0 && site_is_door(site, node->server)) {
             plan->entry = node->address;
             plan->is_entry_tls = site_ends_tls(site, node->server);

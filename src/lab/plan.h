@@ -35,9 +35,11 @@ struct lab_plan {
     size_t network_count;
     struct lab_node *nodes; /* in the arena; servers in the file's order, then the client */
     size_t node_count;
-    struct address resolver; /* the first server that answers DNS; len 0: none does */
-    struct address entry;    /* where a browser would connect: address and port */
-    bool is_entry_tls;       /* by https:// */
+    struct address resolver;        /* the first server that answers DNS; len 0: none does */
+    struct address entry;           /* where a browser would connect: address and port */
+    bool is_entry_tls;              /* by https:// */
+    const struct lab_node *monitor; /* whose page is at dashboard; NULL: the site has none */
+    struct address dashboard;
 };
 
 /* Fills plan; its memory comes from arena, and site must stay. ERR_LIMIT, ERR_UNSUPPORTED (a site

@@ -39,7 +39,7 @@ struct start {
     struct arena *arena;
     struct lab_plan plan;
     struct lab_place place;
-    int door, door_port;
+    struct lab_doors doors;
 };
 
 /* ---- preparation ---- */
@@ -70,20 +70,22 @@ static int open_port(int port)
     return -1;
 }
 
-/* The wanted port, or without a wish 8080 or any free one. */
-static enum err open_door(struct start *start, struct why *why)
+/* The wanted port, or without a wish 8080 or any free one; for the monitor's page its usual one. */
+static enum err open_doors(struct start *start, struct why *why)
 {
-    struct sockaddr_in own;
-    socklen_t len = sizeof(own);
     int wanted = start->options->port;
-    start->door = open_port(wanted >= 0 ? wanted : DOOR_PORT);
-    if (start->door < 0 && wanted < 0)
-        start->door = open_port(0);
-    if (start->door < 0 || getsockname(start->door, (struct sockaddr *)&own, &len) != 0)
+    start->doors.page = open_port(wanted >= 0 ? wanted : DOOR_PORT);
+    if (start->doors.page < 0 && wanted < 0)
+        start->doors.page = open_port(0);
+    if (start->doors.page < 0)
         return fail(why, ERR_BUSY, "cannot listen on 127.0.0.1:%d: %s; choose another --port",
                     wanted, strerror(errno));
-    start->door_port = ntohs(own.sin_port);
-    return OK;
+    if (start->plan.monitor == NULL)
+        return OK;
+    start->doors.dashboard = open_port(wanted >= 0 ? 0 : address_port(&start->plan.dashboard));
+    if (start->doors.dashboard < 0)
+        start->doors.dashboard = open_port(0);
+    return start->doors.dashboard >= 0 ? OK : fail(why, ERR_BUSY, "no port of 127.0.0.1 is free");
 }
 
 static enum err prepare(struct start *start, struct why *why)
@@ -99,7 +101,7 @@ static enum err prepare(struct start *start, struct why *why)
         err = fail(why, ERR_LIMIT, "the site file's path is too long");
     if (err == OK)
         err = lab_place_make(&start->place, why);
-    return err == OK ? open_door(start, why) : err;
+    return err == OK ? open_doors(start, why) : err;
 }
 
 /* ---- janitor and holder ---- */
@@ -162,7 +164,7 @@ static pid_t fork_holder(struct start *start, int ready, const int alive[2])
     fd_close(&other);
     prctl(PR_SET_NAME, "lab holder");
     log_start(STDERR_FILENO, "lab", LOG_INFO);
-    _exit(holder_run(&start->place, &start->plan, start->door, ready, alive[0]));
+    _exit(holder_run(&start->place, &start->plan, &start->doors, ready, alive[0]));
 }
 
 /* Lives as long as the lab: removes what the holder, killed, would leave behind. */
@@ -180,7 +182,8 @@ _Noreturn static void run_janitor(struct start *start, int lock, int ready)
     pid_t holder = fork_holder(start, ready, alive);
     fd_close(&alive[0]);
     fd_close(&ready);
-    fd_close(&start->door);
+    fd_close(&start->doors.page);
+    fd_close(&start->doors.dashboard);
     if (holder < 0)
         log_error("lab", "cannot make the lab's namespaces", STRING("reason", strerror(errno)));
     while (holder > 0 && waitpid(holder, &status, 0) < 0 && errno == EINTR)
@@ -373,9 +376,13 @@ static void tell_end(const struct start *start, const char *answer)
         return;
     json_t *root = json_loads(answer, 0, NULL);
     int port = (int)json_integer_value(json_object_get(root, "page_port"));
+    int dashboard = (int)json_integer_value(json_object_get(root, "dashboard_port"));
     json_decref(root);
     if (start->plan.entry.len > 0 && port > 0)
         printf("page:   %s://127.0.0.1:%d/\n", start->plan.is_entry_tls ? "https" : "http", port);
+    if (dashboard > 0 && start->plan.monitor != NULL)
+        printf("watch:  http://127.0.0.1:%d/, token: trilith lab exec %s -- trilith dashboard\n",
+               dashboard, start->plan.monitor->name);
     tell_inside(start);
     printf("logs:   %s\n", start->place.folder);
 }
@@ -440,13 +447,14 @@ static enum err update(const struct start *start, struct why *why)
 int lab_up(const char *name, const struct lab_options *options)
 {
     struct why why = { "" };
-    struct start start = { .options = options, .door = -1 };
+    struct start start = { .options = options, .doors = { -1, -1 } };
     char *answer = NULL;
     enum err err = prepare(&start, &why);
     int64_t from_ms = clock_now_ms();
     if (err == OK)
         err = launch(&start, &why);
-    fd_close(&start.door);
+    fd_close(&start.doors.page);
+    fd_close(&start.doors.dashboard);
     if (err == OK)
         tell_begin(&start, clock_now_ms() - from_ms);
     if (err == ERR_EXISTS)

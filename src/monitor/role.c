@@ -10,6 +10,7 @@
 #include "core/memory.h"
 #include "monitor/alerts.h"
 #include "monitor/intake.h"
+#include "monitor/page.h"
 #include "monitor/store.h"
 #include "process/swap.h"
 
@@ -29,6 +30,7 @@ struct monitor {
     struct store *store;
     struct intake *intake;
     struct alerts *alerts; /* NULL before the first generation */
+    struct page *page;     /* the same */
     int64_t trouble_ms;    /* when the store's trouble was last logged; 0: never */
     bool has_shown_size;
 };
@@ -45,7 +47,8 @@ static void monitor_title(const struct generation *generation, size_t index, cha
 
 static enum err prepare(struct generation *generation, struct why *why)
 {
-    return intake_prepare(generation, why);
+    enum err err = intake_prepare(generation, why);
+    return err == OK ? page_prepare(generation, why) : err;
 }
 
 /* ---- every second ---- */
@@ -105,6 +108,7 @@ static void on_second(struct loop_timer *timer)
     if (!monitor->has_shown_size && monitor->now->count > 0 &&
         monitor->now->servers[0].frames >= FIRST_FRAMES)
         show_size(monitor);
+    page_second(monitor->page);
     start_timer(monitor);
 }
 
@@ -128,9 +132,15 @@ static enum err use(struct swap *swap, const struct generation *next, struct why
             return err;
         monitor->alerts = alerts_new(monitor->loop, folder);
     }
+    if (monitor->page == NULL) {
+        const struct api_source source = { .now = monitor->now, .store = monitor->store };
+        monitor->page = page_new(swap->self, monitor->loop, &source);
+    }
     now_use(monitor->now, next->site);
     alerts_use(monitor->alerts, next);
     enum err err = intake_use(monitor->intake, next, why);
+    if (err == OK)
+        err = page_use(monitor->page, next, why);
     if (err == OK && !loop_timer_is_running(&monitor->timer))
         start_timer(monitor);
     return err;
@@ -154,6 +164,7 @@ static int run(struct process *self)
         return 1;
     }
     loop_run(monitor->loop);
+    page_free(monitor->page);
     alerts_free(monitor->alerts);
     store_close(monitor->store);
     return 0;

@@ -158,6 +158,19 @@ static json_t *servers_of(const struct site *site)
     return names;
 }
 
+/* Where the page of the monitor is, when it is on this server. */
+static void add_dashboard(json_t *root, const struct generation *serving)
+{
+    char address[ADDRESS_TEXT_SIZE], url[ADDRESS_TEXT_SIZE + 16];
+    for (size_t i = 0; i < serving->fd_count; i++) {
+        if (strcmp(serving->fds[i].name, "monitor.page") != 0)
+            continue;
+        address_format(&serving->fds[i].address, address);
+        snprintf(url, sizeof(url), "http://%s/", address);
+        json_object_set_new(root, "dashboard", json_string(url));
+    }
+}
+
 void status_write(struct parent *parent, bool has_buckets, struct buffer *out)
 {
     char since[CLOCK_ISO_SIZE];
@@ -180,6 +193,8 @@ void status_write(struct parent *parent, bool has_buckets, struct buffer *out)
     json_object_set_new(root, "state_folder", json_string(parent->folder.path));
     parent_each_url(parent, add_url, urls);
     json_object_set_new(root, "urls", urls);
+    if (serving != NULL)
+        add_dashboard(root, serving);
     json_array_append_new(processes, parent_process(parent));
     list_each (at, &parent->slots)
         json_array_append_new(processes, process_of(parent, list_entry(at, struct slot, link)));

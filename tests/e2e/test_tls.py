@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 import harness
-from test_guestbook_in_chromium import Browser
+from browser import Browser
 
 SITE = """
     site: www.foobar.com
