@@ -100,6 +100,7 @@ static struct balancer_policy policy_of(const struct site_pool *pool)
         .eject_most_ms = EJECT_GROWTH * pool->outlier.eject_ms,
         .eject_percent = pool->outlier.most,
         .is_adaptive = pool->adaptive,
+        .is_http2 = pool->protocol != SITE_HTTP1,
         .proxy_protocol = (int)pool->proxy_protocol,
         .request_buffer = pool->request_buffer,
         .response_buffer = pool->response_buffer,
@@ -145,6 +146,12 @@ static bool read_named(const void *context, struct text rest, struct balancer_ba
     return true;
 }
 
+/* To connect to servers of the site with. */
+static struct tls_context *inside_of(const struct web_setup *setup, const struct site_pool *pool)
+{
+    return pool->protocol == SITE_HTTP2 ? setup->inside_http2 : setup->inside;
+}
+
 /* The backends of a pool but for the server `own`; the pool's array is the caller's to free. */
 static void fill_pool(const struct web_setup *setup, const struct site_pool *from,
                       const struct site_server *own, struct balancer_pool *out)
@@ -161,7 +168,7 @@ static void fill_pool(const struct web_setup *setup, const struct site_pool *fro
         .health = process->health,
         .lane = process->index,
         .cursor = board_cursor(process->board, from->name.data, from->name.len),
-        .tls = from->is_secure ? setup->inside : outside_find(setup->outside, from),
+        .tls = from->is_secure ? inside_of(setup, from) : outside_find(setup->outside, from),
         .read_member = own != NULL ? NULL
                        : has_names ? read_named
                                    : read_member,

@@ -21,21 +21,39 @@ static const struct http1_limits response_limits = {
 void balancer_answer_receive(struct call *call)
 {
     const struct upstream *upstream = call->upstream;
-    stream_receive(call->backend->stream,
-                   call->is_tunnel ? upstream->tunnel_ms : upstream->pool.policy.total_ms);
+    balancer_call_receive(call,
+                          call->is_tunnel ? upstream->tunnel_ms : upstream->pool.policy.total_ms);
 }
 
 /* `last` may be in the backend's buffer and the call ends with the exchange, hence the order. */
 static void finish(struct call *call, struct text last, bool is_clean)
 {
-    struct backend *backend = call->backend;
     struct http_exchange *exchange = call->exchange;
     bool may_keep = is_clean && call->keeps_alive && call->has_sent_all && !call->is_body_failed;
     balancer_call_over(call);
-    call->backend = NULL;
     call->exchange = NULL;
     http_response_send(exchange, last, true);
-    backend_release(backend, may_keep ? BACKEND_KEEP : BACKEND_CLOSE);
+    balancer_call_release(call, may_keep ? BACKEND_KEEP : BACKEND_CLOSE);
+}
+
+/* What is not allowed there is left out. */
+static void pass_trailers(struct call *call, const struct http_headers *trailers)
+{
+    for (size_t i = 0; i < trailers->count; i++)
+        (void)http_response_trailer(call->exchange, trailers->items[i].name,
+                                    trailers->items[i].value);
+}
+
+/* False: the call has failed. */
+static bool read_trailers(struct call *call)
+{
+    struct http_headers trailers = { 0 };
+    if (!http1_body_trailers(&call->body, &trailers)) {
+        balancer_call_fail(call, 502, "too many trailers");
+        return false;
+    }
+    pass_trailers(call, &trailers);
+    return true;
 }
 
 /* Passes on what a piece of input holds of the body. A piece is held back until the next is known,
@@ -55,7 +73,8 @@ static void pass_body(struct call *call, struct text input)
             held = data;
             continue;
         case HTTP1_DONE:
-            finish(call, held, input.len == 0);
+            if (read_trailers(call))
+                finish(call, held, input.len == 0);
             return;
         case HTTP1_BAD:
             balancer_call_fail(call, 502, call->body.problem.reason);
@@ -120,6 +139,7 @@ static void begin_answer(struct call *call, const struct http1_response *respons
     balancer_write_sticky(call);
     if (response->status != 101) {
         http1_body_init(&call->body, response->framing, response->content_length);
+        http1_body_keep_trailers(&call->body, http_exchange_arena(call->exchange));
         return;
     }
     begin_tunnel(call);
@@ -127,6 +147,29 @@ static void begin_answer(struct call *call, const struct http1_response *respons
     if (!call->backend->is_sending)
         http_body_read(call->exchange);
 }
+
+/* ---- HTTP/2 ---- */
+
+void balancer_answer_begin(struct call *call, const struct http1_response *response)
+{
+    begin_answer(call, response);
+}
+
+void balancer_answer_pass(struct call *call, struct text data)
+{
+    if (data.len > 0 || !http_response_is_head_sent(call->exchange))
+        http_response_send(call->exchange, data, false);
+    if (!http_response_is_full(call->exchange))
+        balancer_answer_receive(call);
+}
+
+void balancer_answer_end(struct call *call, struct text last, const struct http_headers *trailers)
+{
+    pass_trailers(call, trailers);
+    finish(call, last, true);
+}
+
+/* ---- HTTP/1 ---- */
 
 /* Takes heads from the front of *input until the one of the final answer; DONE then. */
 static enum http1_state read_heads(struct call *call, struct text *input,

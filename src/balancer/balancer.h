@@ -11,11 +11,15 @@
  * pass through piece by piece, as fast as the slower side. Connections are kept and used again; a
  * request that may be repeated is, when its connection turns out to be dead.
  *
+ * Backends may be spoken to by HTTP/2, many requests on a connection. Trailers pass both ways,
+ * whatever the versions on both sides, and requests and answers flow at the same time: gRPC works.
+ *
  * A request with Upgrade (WebSocket) that the other server answers with 101 becomes a tunnel: bytes
  * both ways until one side ends it or nothing moves for an hour. Upgrades to HTTP itself ("h2c")
- * are not passed on: what follows would be requests that nobody here has looked at.
+ * are not passed on: what follows would be requests that nobody here has looked at. To backends of
+ * HTTP/2 none is.
  *
- *   502  no connection, the upstream broke off or does not speak HTTP/1
+ *   502  no connection, the upstream broke off or does not speak HTTP
  *   503  no backend works or has room; the queue is full; out of memory for this exchange
  *   504  no connection or no head in time
  * An answer that breaks in the middle is broken off for the client too, without a clean end. The
@@ -54,7 +58,8 @@ struct balancer_policy {
     int64_t eject_most_ms; /* it doubles up to that */
     int64_t eject_percent; /* of the backends that may be out at a time */
     bool is_adaptive;
-    int proxy_protocol;     /* 0, 1, 2: its version */
+    bool is_http2;          /* backends are spoken to by HTTP/2; by TLS they must agree to it */
+    int proxy_protocol;     /* 0, 1, 2: its version; has no effect with HTTP/2 */
     int64_t request_buffer; /* a body up to that is here before a backend is asked; larger ones pass
                                piece by piece */
     int64_t response_buffer; /* of what a slow client did not take yet; 0: 256 KiB */

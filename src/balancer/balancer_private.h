@@ -12,7 +12,8 @@
  *
  *   upstream.c    made from a URL or a list     request.c  heads both ways
  *   queue.c       calls that wait for room      answer.c   the answer, and tunnels
- *   connection.c  connections                   call.c     the way there
+ *   connection.c  connections of HTTP/1         call.c     the way there
+ *   trunk.c       connections of HTTP/2
  *   key.c         what a choice depends on      failure.c  what goes wrong: again, or an error
  */
 
@@ -22,6 +23,7 @@
 #include "http/http1.h"
 
 struct call;
+struct strand;
 
 struct upstream {
     struct http_handler handler; /* first: the handler is the upstream */
@@ -81,8 +83,9 @@ struct call {
     struct upstream *upstream;
     struct target *target; /* whose users it is among */
     struct backend *backend;
-    struct list use;  /* in target->users */
-    struct list link; /* in upstream->waiting while is_waiting */
+    struct strand *strand; /* in its place when the target is spoken to by HTTP/2 (trunk.h) */
+    struct list use;       /* in target->users */
+    struct list link;      /* in upstream->waiting while is_waiting */
     struct choice choice;
     struct http1_scan scan;
     struct http1_body body;
@@ -142,6 +145,9 @@ void backend_release(struct backend *backend, enum backend_end end);
 /* The target is down: its idle connections are of no use. */
 void backend_close_idle(struct target *target);
 
+/* A connection of it is gone; it goes with the last one when it is freed. */
+void balancer_upstream_drop(struct upstream *upstream);
+
 /* ---- call.c ---- */
 
 void balancer_call_start(struct http_handler *handler, struct http_exchange *exchange);
@@ -155,6 +161,10 @@ void balancer_call_go(struct call *call, struct target *target);
 void balancer_call_again(struct call *call);
 /* How long the upstream may still take; 0: any time, it waits for us. */
 int64_t balancer_call_patience_ms(const struct call *call);
+/* Lets it wait for the next byte of the upstream, so long at most; <= 0: any time. */
+void balancer_call_receive(struct call *call, int64_t timeout_ms);
+/* Lets go of its connection, or its place on one. */
+void balancer_call_release(struct call *call, enum backend_end end);
 /* Tells the counters, the log and the target that nothing more comes. */
 void balancer_call_over(struct call *call);
 /* It is not with its target any more. */
@@ -171,6 +181,10 @@ void balancer_call_fail(struct call *call, int status, const char *reason);
 void balancer_call_unconnected(struct call *call, enum err err);
 /* The upstream's side broke before the head of an answer: another connection, or 502. */
 void balancer_call_broken(struct call *call, const char *reason);
+/* The upstream did nothing with the request: elsewhere, whatever it is, or 502. */
+void balancer_call_refused(struct call *call, const char *reason);
+/* There will be no more from the upstream: broken, or the end of an answer that has begun. */
+void balancer_call_lost(struct call *call, const char *reason);
 /* No head came in time: another target, or 504. */
 void balancer_call_late(struct call *call);
 /* Whether another try may follow this one. */
@@ -183,6 +197,11 @@ void balancer_call_move(struct call *call);
 void balancer_call_received(struct call *call, struct text data, enum err err);
 /* Asks for the next piece of the answer. */
 void balancer_answer_receive(struct call *call);
+/* Of HTTP/2: the head of the answer; a piece of its body, which may be empty; its last piece and
+ * what follows it. */
+void balancer_answer_begin(struct call *call, const struct http1_response *response);
+void balancer_answer_pass(struct call *call, struct text data);
+void balancer_answer_end(struct call *call, struct text last, const struct http_headers *trailers);
 
 /* ---- key.c ---- */
 
@@ -200,6 +219,9 @@ void balancer_write_sticky(const struct call *call);
 /* The head of the request as the upstream gets it. fallback_host: for a request without Host. */
 void balancer_write_head(struct buffer *out, const struct http_request *request,
                          struct text fallback_host);
+
+/* The fields behind a body, each a line. */
+void balancer_write_trailers(struct buffer *out, const struct http_headers *trailers);
 
 /* Whether the request asks for a tunnel that may be passed on. */
 bool balancer_wants_upgrade(const struct http_request *request);

@@ -2,8 +2,7 @@
  * The balancer between real connections: client -> server with the upstream handler -> upstream.
  * The upstream is the project's own server on a second loop, or a script that misbehaves.
  */
-#include "balancer/balancer_private.h"
-#include "http/server_fixture.h"
+#include "balancer/pair_fixture.h"
 
 #include "core/log.h"
 #include "core/sys.h"
@@ -12,82 +11,6 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#define HOST "Host: www.foobar.com\r\n"
-#define GET(path) "GET " path " HTTP/1.1\r\n" HOST "\r\n"
-
-/* ---- two fixtures, one behind the other ---- */
-
-struct pair {
-    struct fixture front;
-    struct fixture back;
-    struct loop_hook turn; /* the front's loop turns the back's */
-    struct stream_listener *listener;
-    struct http_handler *handler;
-    struct upstream *upstream;
-    int accepted;
-};
-
-static int64_t turn_back(struct loop_hook *hook)
-{
-    struct pair *pair = list_entry(hook, struct pair, turn);
-    loop_turn(pair->back.loop, 0);
-    return 1;
-}
-
-static void back_accepted(void *owner, int fd, const struct address *peer)
-{
-    struct pair *pair = owner;
-    pair->accepted++;
-    http_server_accept(pair->back.server, fd, peer, NULL, NULL);
-}
-
-static void open_upstream(struct pair *pair, const struct address *address)
-{
-    struct balancer_backend backend = {
-        .name = T("back"), .address = *address, .authority = T("localhost"), .weight = 1
-    };
-    struct balancer_pool pool = {
-        .name = T("back"), .policy = BALANCER_POLICY, .backends = &backend, .count = 1
-    };
-    pair->handler = balancer_pool_new(pair->front.loop, &pool);
-    pair->upstream = list_entry(pair->handler, struct upstream, handler);
-    pair->front.config.handler = pair->handler;
-}
-
-static void relax(struct http_limits *limits)
-{
-    limits->head_bytes = 65536;
-    limits->header_count = 100;
-    limits->head_ms = limits->body_ms = limits->send_ms = limits->idle_ms = 3000;
-}
-
-static bool pair_start(struct pair *pair, enum loop_backend backend)
-{
-    *pair = (struct pair){ 0 };
-    if (!fixture_start(&pair->front, backend) || !fixture_start(&pair->back, backend))
-        return false;
-    relax(&pair->front.config.limits);
-    relax(&pair->back.config.limits);
-    pair->listener =
-        stream_listener_new(pair->back.loop, pair->back.listener, 100, back_accepted, pair);
-    loop_hook_start(pair->front.loop, &pair->turn, turn_back);
-    open_upstream(pair, &pair->back.address);
-    return true;
-}
-
-static void pair_stop(struct pair *pair)
-{
-    http_server_free(pair->front.server);
-    pair->front.server = NULL;
-    balancer_upstream_free(pair->handler);
-    fixture_turn(&pair->front, 5);
-    stream_listener_free(pair->listener);
-    fixture_turn(&pair->front, 5);
-    loop_hook_stop(&pair->turn);
-    fixture_stop(&pair->back);
-    fixture_stop(&pair->front);
-}
 
 /* ---- the way through ---- */
 
@@ -293,10 +216,10 @@ static bool script_start(struct pair *pair, enum loop_backend backend)
     script = (struct script){ .request = buffer_of(1 << 20) };
     if (!fixture_start(&pair->front, backend) || !fixture_start(&pair->back, backend))
         return false;
-    relax(&pair->front.config.limits);
+    pair_relax(&pair->front.config.limits);
     script.listener =
         stream_listener_new(pair->front.loop, pair->back.listener, 100, script_accepted, pair);
-    open_upstream(pair, &pair->back.address);
+    pair_open_upstream(pair, &pair->back.address, &BALANCER_POLICY);
     return true;
 }
 
@@ -388,7 +311,7 @@ static void run_case(struct pair *pair, size_t index, size_t piece)
     client_close(&client);
     balancer_upstream_free(pair->handler); /* and its pool */
     fixture_turn(&pair->front, 2);
-    open_upstream(pair, &pair->back.address);
+    pair_open_upstream(pair, &pair->back.address, &BALANCER_POLICY);
 }
 
 TEST_BOTH(balancer_reads_answers_of_all_kinds)
@@ -500,7 +423,7 @@ TEST_BOTH(balancer_writes_heads_anew)
     script.closes = true; /* keeps script.request */
     client_send(&client, T("GET /a%20b/../c?q=%41&r HTTP/1.1\r\n" HOST
                            "X-Plain: passes\r\nConnection: keep-alive, X-Hop\r\nX-Hop: no\r\n"
-                           "Keep-Alive: 300\r\nTE: trailers\r\nX-Forwarded-For: 10.9.8.7\r\n"
+                           "Keep-Alive: 300\r\nTE: deflate\r\nX-Forwarded-For: 10.9.8.7\r\n"
                            "Forwarded: for=10.9.8.7\r\nProxy: 10.9.8.7\r\nUpgrade: h2c\r\n"
                            "Accept-Encoding: gzip\r\nCookie: a=b\r\n\r\n"));
     CHECK(client_answer(&client, HTTP_GET) == 200, "status");
@@ -534,9 +457,9 @@ TEST_BOTH(balancer_reaches_unix_sockets)
     AUTO(fd_close) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     REQUIRE(bind(fd, &address.u.any, address.len) == 0 && listen(fd, 10) == 0, "listen");
     stream_listener_free(pair.listener);
-    pair.listener = stream_listener_new(pair.back.loop, fd, 100, back_accepted, &pair);
+    pair.listener = stream_listener_new(pair.back.loop, fd, 100, pair_accepted, &pair);
     balancer_upstream_free(pair.handler);
-    open_upstream(&pair, &address);
+    pair_open_upstream(&pair, &address, &BALANCER_POLICY);
     client_send(&client, T(GET("/hello")));
     CHECK(client_answer(&client, HTTP_GET) == 200, "status %d", client.response.status);
     client_close(&client);

@@ -7,7 +7,7 @@
  *
  * The two directions run side by side: an upstream may answer before it has read the request.
  */
-#include "balancer/balancer_private.h"
+#include "balancer/trunk.h"
 
 #include "core/log.h"
 #include "metrics/metrics.h"
@@ -89,28 +89,42 @@ void balancer_call_over(struct call *call)
     balancer_call_leave_target(call);
 }
 
+void balancer_call_release(struct call *call, enum backend_end end)
+{
+    struct backend *backend = call->backend;
+    struct strand *strand = call->strand;
+    call->backend = NULL;
+    call->strand = NULL;
+    backend_release(backend, end);
+    strand_release(strand);
+}
+
 struct http_exchange *balancer_call_detach(struct call *call, enum backend_end end)
 {
     struct http_exchange *exchange = call->exchange;
-    struct backend *backend = call->backend;
     balancer_call_over(call);
-    call->backend = NULL;
     call->exchange = NULL;
-    backend_release(backend, end);
+    balancer_call_release(call, end);
     return exchange;
 }
 
 void balancer_call_again(struct call *call)
 {
-    struct backend *backend = call->backend;
     balancer_call_leave_target(call);
-    call->backend = NULL;
-    backend_release(backend, BACKEND_ABORT);
+    balancer_call_release(call, BACKEND_ABORT);
     call->is_pooled = false;
     call->has_sent_all = false;
     call->addresses = 0;
     call->scan = (struct http1_scan){ 0 };
     balancer_call_choose(call);
+}
+
+void balancer_call_receive(struct call *call, int64_t timeout_ms)
+{
+    if (call->strand != NULL)
+        strand_receive(call->strand, timeout_ms);
+    else
+        stream_receive(call->backend->stream, timeout_ms);
 }
 
 /* ---- the request ---- */
@@ -136,13 +150,31 @@ static void append_piece(struct call *call, struct text data, bool is_last)
         buffer_append(out, data);
         buffer_append(out, T("\r\n"));
     }
-    if (is_last)
-        buffer_append(out, T("0\r\n\r\n"));
+    if (!is_last)
+        return;
+    buffer_append(out, T("0\r\n"));
+    balancer_write_trailers(out, &request_of(call)->trailers);
+    buffer_append(out, T("\r\n"));
 }
 
 /* A piece of the request's body is there: it goes on. */
+static void send_piece2(struct call *call, struct text data, bool is_last)
+{
+    call->has_sent_all = is_last;
+    if (is_last)
+        await_answer(call);
+    if (!strand_send(call->strand, data, is_last))
+        balancer_call_fail(call, 502, "a piece of the request's body is too large");
+    else if (is_last && !call->has_head)
+        balancer_call_receive(call, balancer_call_patience_ms(call));
+}
+
 static void send_piece(struct call *call, struct text data, bool is_last)
 {
+    if (call->strand != NULL) {
+        send_piece2(call, data, is_last);
+        return;
+    }
     append_piece(call, data, is_last);
     call->has_sent_all = is_last;
     if (is_last)
@@ -163,8 +195,31 @@ static void read_body(struct call *call)
         http_body_read(call->exchange);
 }
 
+/* By HTTP/2 the head goes at once: an answer may come before there is any body. */
+static void send_request2(struct call *call)
+{
+    call->asked_us = loop_now_us(call->upstream->loop);
+    call->is_pooled = strand_is_warm(call->strand);
+    call->has_sent_all = !request_of(call)->has_body;
+    if (!strand_ask(call->strand)) {
+        balancer_call_fail(call, 502, "the request cannot be sent");
+        return;
+    }
+    balancer_call_step(call, CALL_SEND);
+    if (!call->has_sent_all) {
+        read_body(call);
+        return;
+    }
+    await_answer(call);
+    balancer_call_receive(call, balancer_call_patience_ms(call));
+}
+
 static void send_request(struct call *call)
 {
+    if (call->strand != NULL) {
+        send_request2(call);
+        return;
+    }
     const struct http_request *request = request_of(call);
     struct buffer *out = &call->backend->out;
     call->asked_us = loop_now_us(call->upstream->loop);
@@ -212,7 +267,8 @@ void balancer_call_sent(struct call *call, enum err err)
             stream_receive(backend->stream, call->upstream->pool.policy.try_ms);
         return;
     }
-    buffer_clear(&backend->out);
+    if (backend != NULL)
+        buffer_clear(&backend->out);
     if (call->is_tunnel) {
         tunnel_sent(call);
         return;
@@ -220,10 +276,21 @@ void balancer_call_sent(struct call *call, enum err err)
     if (!call->has_sent_all)
         read_body(call);
     if (call->exchange != NULL && !call->has_head)
-        stream_receive(backend->stream, balancer_call_patience_ms(call));
+        balancer_call_receive(call, balancer_call_patience_ms(call));
 }
 
 /* ---- connecting ---- */
+
+/* A place on a connection that others use, too. */
+static void join_trunk(struct call *call)
+{
+    balancer_call_step(call, CALL_CONNECT);
+    call->strand = trunk_join(call->target, call);
+    if (call->strand == NULL)
+        balancer_call_fail(call, 502, "no socket can be opened (file descriptors ran out?)");
+    else if (strand_is_connected(call->strand))
+        send_request(call);
+}
 
 static void open_connection(struct call *call)
 {
@@ -241,6 +308,10 @@ void balancer_call_go(struct call *call, struct target *target)
     call->target = target;
     list_append(&target->users, &call->use);
     count_busy(call->upstream, 1);
+    if (call->upstream->pool.policy.is_http2) {
+        join_trunk(call);
+        return;
+    }
     call->backend = may_pool ? backend_take(target, call, idle_ms) : NULL;
     if (call->backend != NULL) {
         call->is_pooled = true;
@@ -336,7 +407,8 @@ void balancer_call_start(struct http_handler *handler, struct http_exchange *exc
     call->upstream = upstream;
     call->is_repeatable = !request->has_body && is_idempotent(request->method);
     call->is_chunked = request->has_body && request->content_length < 0;
-    call->wants_upgrade = request->is_upgrade && balancer_wants_upgrade(request);
+    call->wants_upgrade =
+        request->is_upgrade && !policy->is_http2 && balancer_wants_upgrade(request);
     /* a small body is here before a backend is asked: a slow client holds none; larger ones stream
      */
     call->is_collected = request->has_body && request->content_length >= 0 &&

@@ -6,7 +6,7 @@
  *                   |    `-> settling (answer complete, sent() still to come) -> idle
  *                   `-> closing <- anything arrives while idle
  */
-#include "balancer/balancer_private.h"
+#include "balancer/trunk.h"
 
 #include "core/memory.h"
 #include "metrics/metrics.h"
@@ -19,7 +19,7 @@
 #define OUT_LIMIT (4 * 1024 * 1024)
 #define IN_LIMIT (128 * 1024)
 
-static void upstream_drop(struct upstream *upstream)
+void balancer_upstream_drop(struct upstream *upstream)
 {
     if (!upstream->is_freed || upstream->backend_count > 0)
         return;
@@ -117,7 +117,7 @@ static void on_closed(struct stream *stream)
     buffer_done(&backend->in);
     memory_free(backend);
     upstream->backend_count--;
-    upstream_drop(upstream);
+    balancer_upstream_drop(upstream);
 }
 
 static const struct stream_events connection_events = {
@@ -212,8 +212,10 @@ void balancer_upstream_free(struct http_handler *handler)
     struct upstream *upstream = list_entry(handler, struct upstream, handler);
     board_leave(upstream->series);
     pool_stop(&upstream->pool);
-    for (size_t i = 0; i < upstream->pool.target_count; i++)
+    for (size_t i = 0; i < upstream->pool.target_count; i++) {
         backend_close_idle(&upstream->pool.targets[i]);
+        trunk_abort_all(&upstream->pool.targets[i]);
+    }
     list_each (item, &upstream->busy) {
         struct backend *backend = list_entry(item, struct backend, link);
         if (!backend->is_closing)
@@ -222,5 +224,5 @@ void balancer_upstream_free(struct http_handler *handler)
         backend->call = NULL;
     }
     upstream->is_freed = true;
-    upstream_drop(upstream);
+    balancer_upstream_drop(upstream);
 }

@@ -8,7 +8,7 @@
  *   broken, late                   another target, within retries and budget
  *   its target went down           another target: it does not cost the others what it would have
  */
-#include "balancer/balancer_private.h"
+#include "balancer/trunk.h"
 
 #include "core/log.h"
 #include "metrics/metrics.h"
@@ -75,7 +75,7 @@ static void reply_error(struct http_exchange *exchange, int status)
 
 void balancer_call_fail(struct call *call, int status, const char *reason)
 {
-    bool has_head = call->has_head, was_sent = call->backend != NULL;
+    bool has_head = call->has_head, was_sent = call->backend != NULL || call->strand != NULL;
     const struct upstream *upstream = call->upstream;
     log_end(call, reason, has_head ? 0 : status);
     if (upstream->is_group && upstream->metrics != NULL && was_sent)
@@ -106,7 +106,9 @@ static bool exclude(struct call *call)
 
 static const char *why_unconnected(const struct call *call, enum err err)
 {
-    const char *failure = call->backend != NULL ? stream_failure(call->backend->stream) : "";
+    const char *failure = call->backend != NULL  ? stream_failure(call->backend->stream)
+                          : call->strand != NULL ? strand_failure(call->strand)
+                                                 : "";
     return failure[0] != '\0' ? failure : err == ERR_CLOSED ? "connection refused" : err_text(err);
 }
 
@@ -161,8 +163,32 @@ void balancer_call_broken(struct call *call, const char *reason)
     balancer_call_again(call);
 }
 
+void balancer_call_refused(struct call *call, const char *reason)
+{
+    bool is_whole = call->is_collected || !http_exchange_request(call->exchange)->has_body;
+    if (call->has_bytes || !is_whole || call->repeats > call->upstream->pool.policy.retries) {
+        balancer_call_lost(call, reason);
+        return;
+    }
+    log_repeat(call, reason);
+    call->repeats++;
+    balancer_call_again(call);
+}
+
+void balancer_call_lost(struct call *call, const char *reason)
+{
+    if (call->has_head)
+        balancer_call_fail(call, 502, reason);
+    else
+        balancer_call_broken(call, reason);
+}
+
 void balancer_call_late(struct call *call)
 {
+    if (!call->has_sent_all && call->strand != NULL) {
+        balancer_call_fail(call, 504, "it does not take the request's body");
+        return;
+    }
     if (!call->upstream->is_group) /* one that works on a slow request is not broken */
         pool_failed(call->target);
     if (loop_now_ms(call->upstream->loop) >= call->due_ms) {
@@ -171,7 +197,7 @@ void balancer_call_late(struct call *call)
     }
     if (!may_repeat(call)) { /* no budget: better late than never; its target may go down, too */
         call->try_ms = call->due_ms;
-        stream_receive(call->backend->stream, balancer_call_patience_ms(call));
+        balancer_call_receive(call, balancer_call_patience_ms(call));
         return;
     }
     log_repeat(call, "no answer in time");

@@ -425,6 +425,7 @@ static void target_init(struct target *target, struct pool *pool, uint32_t index
                                .weight = backend->weight };
     list_init(&target->users);
     list_init(&target->idle);
+    list_init(&target->trunks);
     set_peer(target, backend->tls_name);
     if (backend->board.len > 0)
         target->entry = health_use(pool->health, backend->board);

@@ -57,6 +57,7 @@ struct target {
     struct list users; /* what is with it: struct call.use and the like */
     struct list idle;  /* connections, latest first */
     size_t idle_count;
+    struct list trunks; /* connections of HTTP/2 */
 };
 
 struct pool_events {

@@ -105,6 +105,12 @@ static void write_trace(struct buffer *out, const struct http_request *request)
     buffer_append(out, T("-00\r\n"));
 }
 
+void balancer_write_trailers(struct buffer *out, const struct http_headers *trailers)
+{
+    for (size_t i = 0; i < trailers->count; i++)
+        write_header(out, trailers->items[i].name, trailers->items[i].value);
+}
+
 static void write_passed_headers(struct buffer *out, const struct http_headers *headers,
                                  bool has_trace)
 {
@@ -159,6 +165,8 @@ void balancer_write_head(struct buffer *out, const struct http_request *request,
                                                : T("1.1 trilith"));
     if (request->is_upgrade && balancer_wants_upgrade(request))
         write_upgrade(out, &request->headers);
+    else if (http_headers_has_token(&request->headers, FIELD_TE, T("trailers")))
+        buffer_append(out, T("TE: trailers\r\nConnection: TE\r\n"));
     write_framing(out, request);
     buffer_append(out, T("\r\n"));
 }

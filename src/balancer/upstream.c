@@ -1,7 +1,7 @@
 /*
  * An upstream from a pool's backends, or from the addresses of the instances of an application.
  */
-#include "balancer/balancer_private.h"
+#include "balancer/trunk.h"
 
 #include "core/memory.h"
 
@@ -27,6 +27,7 @@ static void on_down(struct pool *pool, struct target *target)
 {
     (void)pool;
     backend_close_idle(target);
+    trunk_leave_all(target);
     list_each (item, &target->users)
         balancer_call_move(list_entry(item, struct call, use));
 }

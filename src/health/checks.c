@@ -103,11 +103,18 @@ static void visited(void *owner, const struct visit_result *result)
     plan_next(check);
 }
 
+/* Servers of the site take both, strangers perhaps only the one. */
+static bool speaks_http2(const struct site_pool *pool)
+{
+    return pool->protocol != SITE_HTTP1 && !pool->is_secure;
+}
+
 static void visit(struct check *check, const struct address *address)
 {
     struct visit_plan plan = { .address = *address,
                                .check = &check->pool->check,
                                .proxy_protocol = check->pool->proxy_protocol,
+                               .is_http2 = speaks_http2(check->pool),
                                .peer = check->peer };
     check->visit = visit_start(check->checks->loop, &plan, visited, check);
 }

@@ -16,6 +16,7 @@ struct visit_plan {
     struct address address;
     const struct site_check *check; /* type, path, host, status, body, timeout_ms */
     int64_t proxy_protocol;         /* enum site_proxy_protocol: said first */
+    bool is_http2;                  /* http is asked by HTTP/2 */
     struct tls_peer *peer;          /* who it must be, by TLS; NULL: without */
 };
 

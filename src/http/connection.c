@@ -104,15 +104,39 @@ static void start(struct connection *conn, struct http_exchange *exchange)
     struct http_request *request = &exchange->request;
     size_t most = exchange->config->limits.requests_per_connection;
     http1_body_init(&exchange->body, http1_request_framing(request), request->content_length);
+    http1_body_keep_trailers(&exchange->body, exchange->arena);
     exchange->is_request_done = !request->has_body;
     exchange->keep_alive = http1_wants_keep_alive(&request->headers, request->minor_version) &&
                            (most == 0 || ++conn->requests < most);
     request_start(exchange);
 }
 
+/* Three words, of which neither the first is a method we know nor the last a version, such as what
+ * should have been the preface of HTTP/2. */
+static bool is_no_http(const struct http_request *request, struct text head)
+{
+    if (request->minor_version != -1 || http1_method_find(request->method_text) != HTTP_OTHER)
+        return false;
+    size_t before = (size_t)(request->target.data - head.data) + request->target.len + 1;
+    struct text version = text_skip(head, before);
+    version = text_part(version, 0, (size_t)text_find(version, '\r'));
+    return text_find(version, ' ') < 0 && text_find(version, '/') < 0;
+}
+
+/* Who does not speak HTTP could not read an answer in it. */
+static void end_unanswered(struct connection *conn, struct http_exchange *exchange)
+{
+    exchange_abort(exchange, "not HTTP");
+    exchange->is_complete = true;
+    exchange->output_end = conn->lane.output.queued;
+    conn->close_after = true;
+    conn->active = NULL;
+}
+
 /* The head is in.data[skip, end). */
 static void begin(struct connection *conn, const struct http1_limits *limits)
 {
+    bool was_fresh = conn->is_fresh;
     struct http_exchange *exchange = push(conn);
     struct http1_problem problem = { 431, "head too large" };
     struct text head = text_part(conn->lane.in, conn->scan.skip, conn->scan.end - conn->scan.skip);
@@ -124,7 +148,10 @@ static void begin(struct connection *conn, const struct http1_limits *limits)
     if (head.data == NULL || http1_parse_request(head, limits, exchange->arena, &exchange->request,
                                                  &problem) == HTTP1_BAD) {
         server_make_id(conn->server, exchange->request.id);
-        exchange_refuse(exchange, problem.status, problem.reason);
+        if (was_fresh && is_no_http(&exchange->request, head))
+            end_unanswered(conn, exchange);
+        else
+            exchange_refuse(exchange, problem.status, problem.reason);
         return;
     }
     request_take_id(exchange);

@@ -102,6 +102,49 @@ TEST_BOTH(exchange_puts_small_chunks_together)
     fixture_stop(&fixture);
 }
 
+TEST_BOTH(exchange_passes_trailers)
+{
+    static const struct {
+        const char *what, *headers, *body;
+        const char *trailer; /* X-End of the answer; NULL: it has none */
+        int status;
+    } cases[] = {
+        { "wanted", "TE: trailers\r\n", "1\r\na\r\n0\r\nX-End: here\r\n\r\n", "here", 200 },
+        { "in a list", "TE: x, Trailers\r\n", "1\r\na\r\n0\r\nX-End: h\r\n\r\n", "h", 200 },
+        { "not wanted", "", "1\r\na\r\n0\r\nX-End: here\r\n\r\n", NULL, 200 },
+        { "none", "TE: trailers\r\n", "1\r\na\r\n0\r\n\r\n", NULL, 200 },
+        { "no body", "TE: trailers\r\n", "0\r\nX-End: here\r\n\r\n", "here", 200 },
+        { "beside others", "TE: trailers\r\n",
+          "1\r\na\r\n0\r\nContent-Length: 9\r\nHost: b\r\nAuthorization: c\r\nX-End: h\r\n\r\n",
+          "h", 200 },
+        { "malformed", "TE: trailers\r\n", "1\r\na\r\n0\r\nX End: here\r\n\r\n", NULL, 400 },
+    };
+    struct fixture fixture;
+    struct client client;
+    REQUIRE(fixture_start(&fixture, backend), "start");
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        for (size_t piece = 1; piece <= 64; piece += 63) {
+            char request[512];
+            const char *path = cases[i].status == 200 ? "/echo" : "/collect";
+            snprintf(request, sizeof(request),
+                     "POST %s HTTP/1.1\r\nHost: a\r\n%sTransfer-Encoding: chunked\r\n\r\n%s", path,
+                     cases[i].headers, cases[i].body);
+            REQUIRE(client_open(&client, &fixture), "open");
+            client_trickle(&client, text_of(request), piece);
+            int status = client_answer(&client, HTTP_POST);
+            const struct http_header *end = http_headers_find_name(&client.trailers, T("X-End"));
+            CHECK(status == cases[i].status && client.is_whole, "%s: %d", cases[i].what, status);
+            CHECK(cases[i].trailer == NULL
+                      ? client.trailers.count == 0
+                      : end != NULL && text_equal(end->value, text_of(cases[i].trailer)),
+                  "%s: %zu trailers", cases[i].what, client.trailers.count);
+            CHECK(client.trailers.count <= 1, "%s: only what may stand there", cases[i].what);
+            client_close(&client);
+        }
+    }
+    fixture_stop(&fixture);
+}
+
 TEST_BOTH(exchange_expects_continue)
 {
     struct fixture fixture;

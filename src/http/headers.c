@@ -110,6 +110,29 @@ bool http_headers_add(struct http_headers *headers, struct arena *arena, enum ht
     return true;
 }
 
+bool http_trailer_is_allowed(enum http_field field, struct text name)
+{
+    static const struct text refused[] = {
+#define NAME(name) { name, sizeof(name) - 1 }
+        NAME("Authorization"),
+        NAME("Proxy-Authorization"),
+        NAME("Proxy-Authenticate"),
+        NAME("WWW-Authenticate"),
+        NAME("Max-Forwards"),
+        NAME("Age"),
+        NAME("Expires"),
+        NAME("Pragma"),
+        NAME("HTTP2-Settings"),
+#undef NAME
+    };
+    if (field != FIELD_OTHER) /* what this program acts upon */
+        return field == FIELD_ETAG;
+    for (size_t i = 0; i < COUNT(refused); i++)
+        if (text_equal_fold(name, refused[i]))
+            return false;
+    return true;
+}
+
 void http_headers_remove(struct http_headers *headers, enum http_field field)
 {
     size_t kept = 0;

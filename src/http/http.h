@@ -132,6 +132,10 @@ bool http_headers_has_token(const struct http_headers *headers, enum http_field 
 bool http_is_token(struct text text);
 bool http_is_field_value(struct text text);
 
+/* Whether a field may stand behind a body: not what frames, routes, allows or describes a message,
+ * which others have acted upon before it comes (RFC 9110 6.5.1). What may not is left out. */
+bool http_trailer_is_allowed(enum http_field field, struct text name);
+
 struct http_request {
     enum http_method method;
     struct text method_text;
@@ -149,7 +153,9 @@ struct http_request {
                             * access log only */
     bool is_http2;         /* for what tells the version on; no handler needs it */
     struct http_headers headers;
-    int64_t content_length; /* -1: chunked, length not known */
+    struct http_headers trailers; /* what came behind the body, once its last piece was given; never
+                                   * part of the headers (see http_trailer_is_allowed) */
+    int64_t content_length;       /* -1: chunked, length not known */
     bool has_body;
     bool is_upgrade;       /* Connection: upgrade with an Upgrade header */
     bool is_forwarded;     /* a trusted proxy sent it: its forwarding headers are there, and true
@@ -257,6 +263,11 @@ bool http_response_is_started(const struct http_exchange *exchange);
 /* Body bytes; copied. More than the announced length is cut and logged, less closes the connection
  * after is_last. An empty data without is_last sends the head now. */
 void http_response_send(struct http_exchange *exchange, struct text data, bool is_last);
+
+/* A field behind the body, before its last piece; copied. It is left out when the client does not
+ * want it ("TE: trailers"; who speaks HTTP/2 always does) or the answer has no place for it: a
+ * length that was announced in HTTP/1, no body. False: not allowed there, or too much. */
+bool http_response_trailer(struct http_exchange *exchange, struct text name, struct text value);
 
 /* A part of a file. The descriptor is duplicated if owns_file is false, else owned (closed) by the
  * exchange. */

@@ -14,6 +14,8 @@
 #include "http/http.h"
 
 /* HTTP1_DATA is only an answer of http1_body_decode. */
+enum { HTTP_TRAILERS = 64 }; /* fields behind a body */
+
 enum http1_state { HTTP1_MORE, HTTP1_DONE, HTTP1_DATA, HTTP1_BAD };
 
 struct http1_limits {
@@ -80,11 +82,13 @@ bool http1_wants_keep_alive(const struct http_headers *headers, int minor_versio
 
 struct http1_body {
     enum http1_framing framing;
-    int step;         /* private, of chunked */
-    bool is_done;     /* private */
-    int64_t left;     /* private: of the length or of the chunk */
-    size_t line_len;  /* private: bytes of the chunk line or of the trailers so far */
-    int64_t received; /* content bytes so far, for limits */
+    int step;             /* private, of chunked */
+    bool is_done;         /* private */
+    int64_t left;         /* private: of the length or of the chunk */
+    size_t line_len;      /* private: bytes of the chunk line or of the trailers so far */
+    int64_t received;     /* content bytes so far, for limits */
+    struct arena *arena;  /* private: where trailers are kept; NULL: they are dropped */
+    struct text trailers; /* private: their lines */
     struct http1_problem problem;
 };
 
@@ -94,9 +98,15 @@ void http1_body_init(struct http1_body *body, enum http1_framing framing, int64_
 /* Takes bytes from the front of *input. HTTP1_DATA: *data_out is the next piece of content, a slice
  * of the input; call again. HTTP1_MORE: all input is used. HTTP1_DONE: the body is complete, what
  * is left in *input belongs to the next message. HTTP1_BAD: body->problem says why. Trailers are
- * checked and dropped. */
+ * checked, and dropped unless they are to be kept. */
 enum http1_state http1_body_decode(struct http1_body *body, struct text *input,
                                    struct text *data_out);
+
+/* From now on what stands behind the body is kept in the arena, for http1_body_trailers. */
+void http1_body_keep_trailers(struct http1_body *body, struct arena *arena);
+/* After HTTP1_DONE: adds them to *trailers, but for those that may not stand there
+ * (http_trailer_is_allowed). False: too many of them, or no room in the arena. */
+bool http1_body_trailers(const struct http1_body *body, struct http_headers *trailers);
 
 /* At the end of the input: HTTP1_DONE if the body may end here, else HTTP1_BAD. */
 enum http1_state http1_body_at_end(struct http1_body *body);

@@ -112,6 +112,19 @@ static enum step take_extension(struct http1_body *body, enum step step, char c)
     return after_part(body, c);
 }
 
+/* "\r\n" alone, as nearly always, takes no memory. */
+static bool keep_trailer(struct http1_body *body, char c)
+{
+    if (body->arena == NULL || (body->trailers.len == 0 && (c == '\r' || c == '\n')))
+        return true;
+    if (body->trailers.data == NULL)
+        body->trailers.data = arena_bytes(body->arena, TRAILERS_LIMIT);
+    if (body->trailers.data == NULL || body->trailers.len == TRAILERS_LIMIT)
+        return false;
+    ((char *)(uintptr_t)body->trailers.data)[body->trailers.len++] = c;
+    return true;
+}
+
 static enum step take_trailer(struct http1_body *body, enum step step, char c)
 {
     if (++body->line_len > TRAILERS_LIMIT)
@@ -188,7 +201,10 @@ static enum http1_state decode_chunked(struct http1_body *body, struct text *inp
                 body->step = STEP_DATA_CR;
             return state;
         }
+        bool is_trailer = body->step >= STEP_TRAILER;
         body->step = (int)take_byte(body, (enum step)body->step, input->data[0]);
+        if (is_trailer && body->step != STEP_BAD && !keep_trailer(body, input->data[0]))
+            body->step = (int)refuse(body, "trailers too large");
         if (body->step == STEP_BAD)
             return HTTP1_BAD;
         *input = text_skip(*input, 1);
@@ -225,4 +241,28 @@ enum http1_state http1_body_at_end(struct http1_body *body)
         refuse(body, "ended inside its body");
     body->step = STEP_BAD;
     return HTTP1_BAD;
+}
+
+void http1_body_keep_trailers(struct http1_body *body, struct arena *arena)
+{
+    body->arena = arena;
+}
+
+bool http1_body_trailers(const struct http1_body *body, struct http_headers *trailers)
+{
+    static const struct http1_limits limits = { TRAILERS_LIMIT, TRAILERS_LIMIT, HTTP_TRAILERS };
+    struct text lines = body->trailers;
+    struct http_headers all = { 0 };
+    struct http1_problem problem;
+    if (lines.len == 0)
+        return true;
+    if (http1_parse_fields(&lines, &limits, body->arena, &all, &problem) == HTTP1_BAD)
+        return false;
+    for (size_t i = 0; i < all.count; i++) {
+        const struct http_header *item = &all.items[i];
+        if (http_trailer_is_allowed(item->field, item->name) &&
+            !http_headers_add(trailers, body->arena, item->field, item->name, item->value))
+            return false;
+    }
+    return true;
 }

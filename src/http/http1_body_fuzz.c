@@ -10,8 +10,11 @@ static enum http1_state decode(struct text input, size_t piece, struct buffer *c
                                size_t *used)
 {
     struct http1_body body;
+    struct arena *arena = arena_new(1 << 15, 0);
+    struct http_headers trailers = { 0 };
     enum http1_state state = HTTP1_MORE;
     http1_body_init(&body, HTTP1_CHUNKED, 0);
+    http1_body_keep_trailers(&body, arena);
     for (size_t at = 0; at < input.len && state == HTTP1_MORE;) {
         struct text rest = text_part(input, at, piece), taken;
         size_t before = rest.len;
@@ -23,6 +26,11 @@ static enum http1_state decode(struct text input, size_t piece, struct buffer *c
         *used = at;
     }
     assert(body.received == (int64_t)content->len);
+    if (state == HTTP1_DONE && http1_body_trailers(&body, &trailers))
+        for (size_t i = 0; i < trailers.count; i++)
+            assert(http_is_token(trailers.items[i].name) &&
+                   http_is_field_value(trailers.items[i].value));
+    arena_free(arena);
     return state;
 }
 

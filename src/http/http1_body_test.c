@@ -100,6 +100,66 @@ TEST(http1_chunked_bodies)
     buffer_done(&content);
 }
 
+TEST(http1_trailers)
+{
+    static const struct {
+        const char *what, *lines, *want; /* "name=value;" each; NULL: refused */
+    } cases[] = {
+        { "none", "", "" },
+        { "two", "A: b\r\nC:\r\n", "A=b;C=;" },
+        { "twice", "a: 1\r\na: 2\r\n", "a=1;a=2;" },
+        { "known ones", "ETag: \"x\"\r\nHost: a\r\nContent-Length: 5\r\nTE: x\r\nCookie: a=b\r\n",
+          "ETag=\"x\";" },
+        { "of access", "Authorization: x\r\nwww-authenticate: y\r\nMax-Forwards: 1\r\nx: y\r\n",
+          "x=y;" },
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        AUTO(buffer_done) struct buffer input = buffer_of(4096), content = buffer_of(64);
+        buffer_print(&input, "0\r\n%s\r\n", cases[i].lines);
+        for (size_t piece = 1; piece <= input.len; piece++) {
+            AUTO(buffer_done) struct buffer seen = buffer_of(4096);
+            struct arena *arena = arena_new(65536, 0);
+            struct http1_body body;
+            struct http_headers trailers = { 0 };
+            size_t used = 0;
+            http1_body_init(&body, HTTP1_CHUNKED, 0);
+            http1_body_keep_trailers(&body, arena);
+            while (used < input.len && feed(&body, text_part(buffer_text(&input), used, piece),
+                                            &content, &used) == HTTP1_MORE)
+                continue;
+            CHECK(http1_body_at_end(&body) == HTTP1_DONE, "%s: its end", cases[i].what);
+            CHECK(http1_body_trailers(&body, &trailers), "%s", cases[i].what);
+            for (size_t at = 0; at < trailers.count; at++)
+                buffer_print(&seen, "%.*s=%.*s;", FMT(trailers.items[at].name),
+                             FMT(trailers.items[at].value));
+            CHECK(text_equal(buffer_text(&seen), text_of(cases[i].want)), "%s in %zu: %.*s",
+                  cases[i].what, piece, FMT(buffer_text(&seen)));
+            arena_free(arena);
+        }
+    }
+}
+
+TEST(http1_trailers_have_limits)
+{
+    AUTO(buffer_done) struct buffer input = buffer_of(1 << 20), content = buffer_of(64);
+    struct http_headers trailers = { 0 };
+    for (int count = HTTP_TRAILERS; count <= HTTP_TRAILERS + 1; count++) {
+        struct arena *arena = arena_new(65536, 0);
+        struct http1_body body;
+        size_t used = 0;
+        buffer_clear(&input);
+        buffer_append(&input, T("0\r\n"));
+        for (int i = 0; i < count; i++)
+            buffer_append(&input, T("a: b\r\n"));
+        buffer_append(&input, T("\r\n"));
+        http1_body_init(&body, HTTP1_CHUNKED, 0);
+        http1_body_keep_trailers(&body, arena);
+        CHECK(feed(&body, buffer_text(&input), &content, &used) == HTTP1_DONE, "read");
+        CHECK(http1_body_trailers(&body, &trailers) == (count == HTTP_TRAILERS), "%d", count);
+        arena_free(arena);
+    }
+}
+
 TEST(http1_chunked_limits)
 {
     struct buffer input = buffer_of(1 << 20), content = buffer_of(1 << 20);

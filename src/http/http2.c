@@ -75,10 +75,17 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
                      void *argument)
 {
     struct http2_stream *stream = ((struct http2 *)argument)->newest;
-    bool is_request = frame->headers.cat == NGHTTP2_HCAT_REQUEST; /* trailers are dropped */
-    if (is_request && stream != NULL && stream->id == frame->hd.stream_id)
-        http2_stream_head(stream, text_from((const char *)name, name_len),
-                          text_from((const char *)value, value_len));
+    struct text key = text_from((const char *)name, name_len);
+    struct text text = text_from((const char *)value, value_len);
+    bool is_request = frame->headers.cat == NGHTTP2_HCAT_REQUEST;
+    if (!is_request)
+        stream = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+    if (stream == NULL || stream->id != frame->hd.stream_id)
+        return 0;
+    if (is_request)
+        http2_stream_head(stream, key, text);
+    else
+        http2_stream_trailer(stream, key, text);
     return 0;
 }
 
@@ -193,6 +200,10 @@ ssize_t http2_read_data(nghttp2_session *session, int32_t id, uint8_t *data, siz
     *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
     if (is_complete && !is_cut)
         *flags |= NGHTTP2_DATA_FLAG_EOF;
+    if (is_complete && !is_cut && exchange_has_trailers(exchange)) {
+        *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+        http2_write_trailers(stream);
+    }
     http2_calm_earn(&stream->http2->calm, (is_cut ? 0 : HTTP2_GAIN_FRAME) + len / HTTP2_GAIN_EACH);
     return (ssize_t)len;
 }

@@ -75,6 +75,16 @@ void http2_write_head(struct http2_stream *stream, bool is_all)
     submit(stream, fields, count, is_all);
 }
 
+void http2_write_trailers(struct http2_stream *stream)
+{
+    nghttp2_nv fields[HTTP_TRAILERS];
+    const struct http_headers *trailers = &stream->exchange->trailers;
+    for (size_t i = 0; i < trailers->count; i++)
+        fields[i] = field_of(trailers->items[i].name, trailers->items[i].value);
+    if (nghttp2_submit_trailer(stream->http2->session, stream->id, fields, trailers->count) != 0)
+        break_off(stream);
+}
+
 void http2_write_kept(struct http2_stream *stream, struct text head, bool is_all)
 {
     nghttp2_nv fields[KEPT_FIELDS];

@@ -30,6 +30,8 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
         text_copy_to(text, answer->length, sizeof(answer->length));
     else if (text_equal(key, T("server")))
         text_copy_to(text, answer->server, sizeof(answer->server));
+    else if (text_equal(key, T("x-end")))
+        text_copy_to(text, answer->trailer, sizeof(answer->trailer));
     return 0;
 }
 
@@ -69,6 +71,12 @@ static int on_closed(nghttp2_session *session, int32_t id, uint32_t code, void *
     return 0;
 }
 
+static nghttp2_nv field_of(const char *name, const char *value)
+{
+    return (nghttp2_nv){ (uint8_t *)(uintptr_t)name, (uint8_t *)(uintptr_t)value, strlen(name),
+                         strlen(value), NGHTTP2_NV_FLAG_NONE };
+}
+
 static ssize_t read_upload(nghttp2_session *session, int32_t id, uint8_t *data, size_t most,
                            uint32_t *flags, nghttp2_data_source *source, void *argument)
 {
@@ -80,6 +88,12 @@ static ssize_t read_upload(nghttp2_session *session, int32_t id, uint8_t *data, 
     client->upload_left -= len;
     if (client->upload_left == 0)
         *flags |= NGHTTP2_DATA_FLAG_EOF;
+    if (client->upload_left == 0 && client->trailer != NULL) {
+        nghttp2_nv fields[] = { field_of("x-end", client->trailer),
+                                field_of("content-type", "never/here") };
+        *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+        nghttp2_submit_trailer(session, id, fields, COUNT(fields));
+    }
     return (ssize_t)len;
 }
 
@@ -133,9 +147,7 @@ int32_t client2_ask_fields(struct client2 *client, const char *const (*fields)[2
     nghttp2_nv nv[16];
     nghttp2_data_provider body = { .read_callback = read_upload };
     for (size_t i = 0; i < count; i++)
-        nv[i] =
-            (nghttp2_nv){ (uint8_t *)(uintptr_t)fields[i][0], (uint8_t *)(uintptr_t)fields[i][1],
-                          strlen(fields[i][0]), strlen(fields[i][1]), NGHTTP2_NV_FLAG_NONE };
+        nv[i] = field_of(fields[i][0], fields[i][1]);
     return nghttp2_submit_request(client->session, NULL, nv, count, has_body ? &body : NULL, NULL);
 }
 

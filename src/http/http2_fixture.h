@@ -15,7 +15,8 @@ struct answer {
     char start[32];  /* of the body, with a NUL */
     char length[24]; /* Content-Length */
     char server[16];
-    uint32_t code; /* of a reset */
+    char trailer[16]; /* X-End */
+    uint32_t code;    /* of a reset */
     bool is_reset;
     bool is_whole;  /* had its END_STREAM */
     bool is_closed; /* ended in some way */
@@ -28,6 +29,7 @@ struct client2 {
     struct answer answers[ANSWERS]; /* of stream 1, 3, 5 ... */
     size_t upload_left;             /* of the body that is being sent */
     bool is_upload_held;            /* sends no more of it */
+    const char *trailer;            /* X-End behind it; NULL: none */
     int closed;
     bool has_goaway;
     uint32_t goaway_code;

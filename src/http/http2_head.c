@@ -100,6 +100,21 @@ void http2_head_add(struct http2_head *head, struct http_request *request, struc
         add_field(head, request, arena, name, value);
 }
 
+bool http2_head_trailer(struct http2_head *head, struct http_request *request, struct arena *arena,
+                        const struct http1_limits *limits, struct text name, struct text value)
+{
+    enum http_field field = http_field_find(name);
+    head->bytes += name.len + value.len + FIELD_BYTES;
+    if (head->bytes > limits->head_bytes || request->trailers.count >= HTTP_TRAILERS)
+        return false;
+    if (!is_name(name) || !http_is_field_value(value) || !http_trailer_is_allowed(field, name))
+        return true;
+    name = arena_copy(arena, name);
+    value = arena_copy(arena, text_trim(value));
+    return name.data != NULL && value.data != NULL &&
+           http_headers_add(&request->trailers, arena, field, name, value);
+}
+
 /* ---- the whole ---- */
 
 /* Browsers cut cookies so that they compress well; applications know one field (RFC 9113 8.2.3). */

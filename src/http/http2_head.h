@@ -28,6 +28,11 @@ struct http2_head {
 void http2_head_add(struct http2_head *head, struct http_request *request, struct arena *arena,
                     const struct http1_limits *limits, struct text name, struct text value);
 
+/* A field behind the body: kept in request->trailers if it may stand there. False: they are too
+ * many, together with the head too large, or the arena is full. */
+bool http2_head_trailer(struct http2_head *head, struct http_request *request, struct arena *arena,
+                        const struct http1_limits *limits, struct text name, struct text value);
+
 /* All fields are there: fills what http1_parse_request does, and minor_version 1. is_last: no body
  * follows. `key`: what a WebSocket handshake gets as Sec-WebSocket-Key, as HTTP/2 has none; must
  * live as long as the arena. HTTP1_DONE, or HTTP1_BAD with head->problem. */

@@ -134,6 +134,8 @@ struct http2_stream *http2_stream_new(struct http2 *http2, int32_t id);
  * before the end of the answer. */
 void http2_stream_end(struct http2_stream *stream, const char *failure);
 void http2_stream_head(struct http2_stream *stream, struct text name, struct text value);
+/* A field behind the body. */
+void http2_stream_trailer(struct http2_stream *stream, struct text name, struct text value);
 /* All fields of the head are there. */
 void http2_stream_start(struct http2_stream *stream, bool is_last);
 void http2_stream_data(struct http2_stream *stream, struct text data);
@@ -152,6 +154,8 @@ bool http2_stream_is_all(const struct http2_stream *stream);
 void http2_send_continue(struct http2_stream *stream);
 /* Status and headers of the exchange. is_all: no body follows. */
 void http2_write_head(struct http2_stream *stream, bool is_all);
+/* What follows the body. */
+void http2_write_trailers(struct http2_stream *stream);
 /* The same of a head that http_response_head_keep made. */
 void http2_write_kept(struct http2_stream *stream, struct text head, bool is_all);
 

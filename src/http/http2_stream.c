@@ -85,6 +85,18 @@ void http2_stream_head(struct http2_stream *stream, struct text name, struct tex
     http2_head_add(&stream->head, &exchange->request, exchange->arena, &limits, name, value);
 }
 
+void http2_stream_trailer(struct http2_stream *stream, struct text name, struct text value)
+{
+    struct http_exchange *exchange = stream->exchange;
+    struct http1_limits limits = server_limits(exchange->config);
+    bool is_late = exchange->is_complete || exchange->is_broken || exchange->is_request_done;
+    exchange->received_bytes += (int64_t)(name.len + value.len);
+    if (stream->is_started && !is_late &&
+        !http2_head_trailer(&stream->head, &exchange->request, exchange->arena, &limits, name,
+                            value))
+        exchange_refuse(exchange, 431, "too many trailers");
+}
+
 void http2_stream_start(struct http2_stream *stream, bool is_last)
 {
     struct http_exchange *exchange = stream->exchange;
@@ -299,7 +311,8 @@ bool http2_stream_check(struct http2_stream *stream, int64_t now_ms)
         reset(stream, NGHTTP2_CANCEL);
         return true;
     }
-    bool is_waiting = is_wanted(exchange) && !exchange->is_request_done && !exchange->is_tunnel;
+    /* an answer that has begun may take as long as its request: it has its own deadlines */
+    bool is_waiting = is_wanted(exchange) && !exchange->is_request_done && !exchange->is_head_sent;
     if (!is_waiting || !is_late(stream, limits->body_ms, now_ms))
         return false;
     exchange_refuse(exchange, 408, "timeout inside the request body");

@@ -101,6 +101,25 @@ TEST_BOTH(http2_bodies)
     STOP();
 }
 
+TEST_BOTH(http2_trailers)
+{
+    START(0);
+    client->trailer = "here";
+    for (ssize_t bytes = 0; bytes <= 900000; bytes += 300000) {
+        int32_t id = client2_ask(client, "POST", "/echo", bytes, NULL);
+        const struct answer *answer = client2_answer(client, id);
+        CHECK(client2_wait(client, id) == 200 && answer->is_whole && !answer->is_reset, "%d",
+              (int)bytes);
+        CHECK(answer->bytes == (size_t)bytes && strcmp(answer->trailer, "here") == 0,
+              "%zu bytes, trailer '%s'", answer->bytes, answer->trailer);
+    }
+    client->trailer = NULL;
+    int32_t id = client2_ask(client, "POST", "/echo", 5, NULL);
+    CHECK(client2_wait(client, id) == 200 && client2_answer(client, id)->trailer[0] == '\0',
+          "none without");
+    STOP();
+}
+
 TEST_BOTH(http2_large_answers)
 {
     static const struct {

@@ -138,6 +138,7 @@ struct http_exchange {
     int status; /* 0: not started */
     int64_t length;
     struct http_headers headers;
+    struct http_headers trailers;
     struct http_filter *filters;
     struct piece *pieces;
     bool keep_alive;
@@ -206,6 +207,8 @@ bool exchange_read_body(struct http_exchange *exchange);
 enum http1_state exchange_drop_body(struct http_exchange *exchange);
 void collect_reset(struct collect *collect);
 
+/* Fields are to follow the body, and there is a place for them. */
+bool exchange_has_trailers(const struct http_exchange *exchange);
 /* Status, length and headers through the filters, once. */
 void exchange_filter_head(struct http_exchange *exchange);
 /* Known when the head is written: whether the rest of the request's body will be read. */

@@ -131,6 +131,10 @@ static void collect_piece(struct http_exchange *exchange, struct text data, bool
 static void deliver(struct http_exchange *exchange, struct text data, bool is_last)
 {
     exchange->is_request_done = exchange->is_request_done || is_last;
+    if (is_last && !http1_body_trailers(&exchange->body, &exchange->request.trailers)) {
+        exchange_refuse(exchange, 431, "too many trailers");
+        return;
+    }
     if (exchange->collect.is_on) {
         collect_piece(exchange, data, is_last);
         return;

@@ -79,6 +79,30 @@ bool http_response_header_name(struct http_exchange *exchange, struct text name,
     return add_header(exchange, field, field == FIELD_OTHER ? name : http_field_name(field), value);
 }
 
+bool http_response_trailer(struct http_exchange *exchange, struct text name, struct text value)
+{
+    if (!http_is_token(name) || !http_is_field_value(value) || exchange->is_complete ||
+        exchange->trailers.count >= HTTP_TRAILERS)
+        return false;
+    enum http_field field = http_field_find(name);
+    if (!http_trailer_is_allowed(field, name))
+        return false;
+    name = arena_copy(exchange->arena, name);
+    value = arena_copy(exchange->arena, text_trim(value));
+    return name.data != NULL && value.data != NULL &&
+           http_headers_add(&exchange->trailers, exchange->arena, field, name, value);
+}
+
+bool exchange_has_trailers(const struct http_exchange *exchange)
+{
+    if (exchange->trailers.count == 0 || exchange->drops_body || exchange->is_tunnel)
+        return false;
+    if (exchange->lane->stream != NULL)
+        return true;
+    bool has_place = exchange->is_head_sent ? exchange->is_chunked : exchange->length < 0;
+    return has_place && http_headers_has_token(&exchange->request.headers, FIELD_TE, T("trailers"));
+}
+
 size_t exchange_status_line(int status, char *out)
 {
     const char *reason = http_status_text(status);
@@ -165,10 +189,18 @@ static void write_head(struct http_exchange *exchange, bool is_all)
 
 /* ---- body, behind the filters ---- */
 
+static void append_end(struct http_exchange *exchange)
+{
+    append(exchange, T("0\r\n"));
+    for (size_t i = 0; exchange_has_trailers(exchange) && i < exchange->trailers.count; i++)
+        append_field(exchange, exchange->trailers.items[i].name, exchange->trailers.items[i].value);
+    append(exchange, T("\r\n"));
+}
+
 void exchange_finish(struct http_exchange *exchange)
 {
     if (exchange->is_chunked && !exchange->drops_body)
-        append(exchange, T("0\r\n\r\n"));
+        append_end(exchange);
     if (!exchange->drops_body && exchange->length > exchange->body_sent) {
         log_warn("http", "an answer is shorter than announced", BYTES("length", exchange->length),
                  BYTES("sent", exchange->body_sent));
@@ -194,10 +226,11 @@ static void begin_body(struct http_exchange *exchange, int64_t len, bool is_last
 {
     if (exchange->is_head_sent)
         return;
+    bool has_more = !is_last || exchange_has_trailers(exchange);
     bool may_say = exchange->request.method != HTTP_HEAD && !exchange->is_tunnel;
-    if (is_last && exchange->length < 0 && may_say)
+    if (!has_more && exchange->length < 0 && may_say)
         exchange->length = len;
-    write_head(exchange, is_last && (exchange->drops_body || exchange->length == 0));
+    write_head(exchange, !has_more && (exchange->drops_body || exchange->length == 0));
 }
 
 static void begin_chunk(struct http_exchange *exchange, int64_t len)

@@ -3,7 +3,7 @@
  *   /client           the client's address
  *   /hello            answers at once        /later      answers after 20 ms
  *   /hold             fixture->held, for the test to answer
- *   /echo             sends the request's body back as it comes
+ *   /echo             sends the request's body back as it comes, then its trailers
  *   /collect          collects the body (1000 bytes in memory), answers with its length and sum
  *   /big              4 MiB, pausing when full
  *   /file /part       a file; two parts of it
@@ -71,6 +71,10 @@ static void start_later(struct http_exchange *exchange)
 
 static void on_echo(struct http_exchange *exchange, struct text data, bool is_last)
 {
+    const struct http_headers *trailers = &http_exchange_request(exchange)->trailers;
+    for (size_t i = 0; is_last && i < trailers->count; i++)
+        CHECK(http_response_trailer(exchange, trailers->items[i].name, trailers->items[i].value),
+              "trailer");
     http_response_send(exchange, data, is_last);
     if (!is_last && !http_response_is_full(exchange))
         http_body_read(exchange);
@@ -471,6 +475,8 @@ static bool read_body(struct client *client, int64_t until_ms)
     struct http1_body body;
     struct text data;
     http1_body_init(&body, client->response.framing, client->response.content_length);
+    http1_body_keep_trailers(&body, client->arena);
+    client->trailers = (struct http_headers){ 0 };
     buffer_clear(&client->body);
     while (clock_now_ms() < until_ms) {
         struct text rest = unread(client);
@@ -481,7 +487,7 @@ static bool read_body(struct client *client, int64_t until_ms)
         if (state == HTTP1_MORE && client->is_closed)
             return http1_body_at_end(&body) == HTTP1_DONE;
         if (state == HTTP1_DONE || state == HTTP1_BAD)
-            return state == HTTP1_DONE;
+            return state == HTTP1_DONE && http1_body_trailers(&body, &client->trailers);
         if (state == HTTP1_MORE) {
             client_pull(client);
             fixture_turn(client->fixture, 0);

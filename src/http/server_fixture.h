@@ -52,6 +52,7 @@ struct client {
     struct arena *arena;
     struct http1_response response;
     struct buffer body;
+    struct http_headers trailers;
     bool is_whole; /* the body had its proper end */
 };
 

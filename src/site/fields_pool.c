@@ -277,14 +277,21 @@ static void read_later(struct reading *reading, const struct node *node, const s
     }
 
 #define HTTP_POLICY_ROWS                                                                           \
-    { .name = "hash",                                                                              \
-      .kind = FIELD_OWN,                                                                           \
-      .read = read_hash,                                                                           \
-      .form = "`path`, `header:NAME` or `cookie:NAME`",                                            \
-      .otherwise = "path",                                                                         \
-      .schema = "{\"type\":\"string\",\"pattern\":\"^(path|(header|cookie):.+)$\"}",               \
-      .example = "header:X-Customer",                                                              \
-      .help = "What consistent-hash looks at." },                                                  \
+    { .name = "protocol",                                                                          \
+      .kind = FIELD_CHOICE,                                                                        \
+      .offset = AT(struct site_pool, protocol, int64_t),                                           \
+      .preset = "http1",                                                                           \
+      .choices = "http1 h2c h2",                                                                   \
+      .help = "HTTP/1.1 to the servers, or HTTP/2 in clear text (h2c) or by TLS (h2), as gRPC "    \
+              "needs." },                                                                          \
+        { .name = "hash",                                                                          \
+          .kind = FIELD_OWN,                                                                       \
+          .read = read_hash,                                                                       \
+          .form = "`path`, `header:NAME` or `cookie:NAME`",                                        \
+          .otherwise = "path",                                                                     \
+          .schema = "{\"type\":\"string\",\"pattern\":\"^(path|(header|cookie):.+)$\"}",           \
+          .example = "header:X-Customer",                                                          \
+          .help = "What consistent-hash looks at." },                                              \
         { .name = "sticky",                                                                        \
           .kind = FIELD_TEXT,                                                                      \
           .offset = AT(struct site_pool, sticky, struct text),                                     \

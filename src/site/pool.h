@@ -35,6 +35,12 @@ enum site_hash { SITE_HASH_PATH, SITE_HASH_HEADER, SITE_HASH_COOKIE };
 
 enum site_proxy_protocol { PROXY_PROTOCOL_OFF, PROXY_PROTOCOL_V1, PROXY_PROTOCOL_V2 };
 
+enum site_http {
+    SITE_HTTP1,
+    SITE_HTTP2_CLEAR, /* HTTP/2 without TLS, with prior knowledge */
+    SITE_HTTP2,       /* HTTP/2 by TLS */
+};
+
 enum site_check_type { SITE_CHECK_HTTP, SITE_CHECK_TCP, SITE_CHECK_MYSQL };
 
 struct site_status_range {
@@ -102,6 +108,7 @@ struct site_pool {
     bool is_https;           /* the same with anybody's, for the name in `to:` */
     struct text authorities; /* of is_https: a PEM file; empty: those that this machine trusts */
     bool adaptive;           /* limit of requests in flight follows the latency */
+    int64_t protocol;        /* enum site_http: how they are spoken to */
     int64_t proxy_protocol;  /* enum site_proxy_protocol, sent to the backends */
     int64_t request_buffer;  /* bytes of a body kept while the backend is slower */
     int64_t response_buffer; /* bytes of an answer kept while the client is slower */

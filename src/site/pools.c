@@ -210,6 +210,28 @@ static void apply_backup(struct reading *reading, const struct node *node, const
 
 /* ---- whole pools ---- */
 
+/* What the servers must have for it, and what cannot be with it. */
+static void check_protocol(struct reading *reading, const struct node *node,
+                           const struct path *path, const struct site_pool *pool)
+{
+    const struct node *value = node != NULL ? node_find(node, T("protocol")) : NULL;
+    struct path at = { path, T("protocol"), 0 };
+    bool has_tls = pool->is_https || pool->is_secure;
+    if (value == NULL || pool->protocol == SITE_HTTP1)
+        return;
+    if (pool->protocol == SITE_HTTP2_CLEAR && has_tls)
+        mistakes_add(reading->mistakes, value->place, &at,
+                     "these servers are spoken to by TLS; write h2");
+    if (pool->protocol == SITE_HTTP2 && !has_tls)
+        mistakes_add(reading->mistakes, value->place, &at,
+                     "h2 needs TLS: https:// in `to:`, or for the site's own servers "
+                     "`tls: { inside: mutual }`; without TLS write h2c");
+    if (pool->proxy_protocol != PROXY_PROTOCOL_OFF)
+        mistakes_add(reading->mistakes, value->place, &at,
+                     "many clients share a connection of HTTP/2, which a PROXY header cannot tell "
+                     "of; leave out `proxy-protocol`");
+}
+
 /* `node` is the map of the pool's policy, or NULL: all defaults. */
 static void complete_pool(struct reading *reading, const struct node *node, const struct path *path,
                           struct site_pool *pool)
@@ -221,6 +243,7 @@ static void complete_pool(struct reading *reading, const struct node *node, cons
         apply_weights(reading, weights, &weights_path, pool);
     if (backup != NULL)
         apply_backup(reading, backup, &backup_path, pool);
+    check_protocol(reading, node, path, pool);
     if (pool->try_ms > pool->total_ms)
         pool->try_ms = pool->total_ms;
     if (text_is_empty(pool->check.host))

@@ -334,6 +334,22 @@ static const struct broken_site cases[] = {
         "  - { path: /a/, method: GET, respond: y }\n"),
       "site.yaml:4:5: routes: '/a/' is never reached: line 3 takes all of its requests; remove one "
       "of them\n" },
+    { "protocols of upstreams with mistakes",
+      T("site: a.example.com\n"
+        "upstreams:\n"
+        "  clear: { to: 'http://192.0.2.1', protocol: h2 }\n"
+        "  secret: { to: 'https://192.0.2.1', protocol: h2c }\n"
+        "  proxied: { to: 'http://192.0.2.2', protocol: h2c, proxy-protocol: v1 }\n"
+        "  other: { to: 'http://192.0.2.2', protocol: h3 }\n"
+        "  fine: { to: 'http://192.0.2.2', protocol: h2c }\n"
+        "routes: [ { upstream: clear } ]\n"),
+      "site.yaml:3:46: upstreams.clear.protocol: h2 needs TLS: https:// in `to:`, or for the "
+      "site's own servers `tls: { inside: mutual }`; without TLS write h2c\n"
+      "site.yaml:4:48: upstreams.secret.protocol: these servers are spoken to by TLS; write h2\n"
+      "site.yaml:5:48: upstreams.proxied.protocol: many clients share a connection of HTTP/2, "
+      "which a PROXY header cannot tell of; leave out `proxy-protocol`\n"
+      "site.yaml:6:46: upstreams.other.protocol: 'h3' is not known, did you mean 'h2'? "
+      "allowed: http1 h2c h2\n" },
     { "upstreams with TLS with mistakes",
       T("site: a.example.com\n"
         "upstreams:\n"

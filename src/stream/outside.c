@@ -10,7 +10,11 @@
 
 enum { PIECE_BYTES = 16384 };
 
-static const char protocol[] = "http/1.1";
+/* What the connections of a pool agree on. */
+static const char *protocol_of(const struct site_pool *pool)
+{
+    return pool->protocol == SITE_HTTP2 ? "h2" : "http/1.1";
+}
 
 struct outside {
     const struct site_pool *first; /* of the site's upstreams */
@@ -50,7 +54,8 @@ enum err outside_prepare(struct generation *generation, struct why *why)
 
 /* ---- in a role ---- */
 
-static enum err new_from_file(int fd, struct tls_context **context_out, struct why *why)
+static enum err new_from_file(int fd, const char *protocol, struct tls_context **context_out,
+                              struct why *why)
 {
     AUTO(buffer_done) struct buffer pem = buffer_of(TLS_PEM_LIMIT);
     ssize_t got = 1;
@@ -70,11 +75,11 @@ static enum err new_from_file(int fd, struct tls_context **context_out, struct w
     return tls_client_context_new(&settings, context_out, why);
 }
 
-/* Those that the machine trusts: many, so they are read once. */
-static enum err share_machines(struct tls_context **shared, struct tls_context **context_out,
-                               struct why *why)
+/* Those that the machine trusts: many, so they are read once for each protocol. */
+static enum err share_machines(struct tls_context **shared, const char *protocol,
+                               struct tls_context **context_out, struct why *why)
 {
-    static const struct tls_client_settings settings = { .protocol = protocol };
+    struct tls_client_settings settings = { .protocol = protocol };
     enum err err = *shared == NULL ? tls_client_context_new(&settings, shared, why) : OK;
     if (err == OK)
         *context_out = tls_context_ref(*shared);
@@ -83,7 +88,7 @@ static enum err share_machines(struct tls_context **shared, struct tls_context *
 
 static enum err fill(struct outside *outside, const struct generation *generation, struct why *why)
 {
-    struct tls_context *shared = NULL;
+    struct tls_context *shared[SITE_HTTP2 + 1] = { NULL };
     enum err err = OK;
     for (size_t i = 0; i < outside->count && err == OK; i++) {
         const struct site_pool *pool = &outside->first[i];
@@ -91,12 +96,14 @@ static enum err fill(struct outside *outside, const struct generation *generatio
         if (!pool->is_https)
             continue;
         err = text_is_empty(pool->authorities)
-                  ? share_machines(&shared, context, why)
-                  : new_from_file(generation_fd(generation, "authorities.%zu", i), context, why);
+                  ? share_machines(&shared[pool->protocol], protocol_of(pool), context, why)
+                  : new_from_file(generation_fd(generation, "authorities.%zu", i),
+                                  protocol_of(pool), context, why);
         if (err != OK)
             fail_in(why, err, "authorities of %.*s", FMT(pool->name));
     }
-    tls_context_unref(shared);
+    for (size_t i = 0; i < COUNT(shared); i++)
+        tls_context_unref(shared[i]);
     return err;
 }
 

@@ -106,6 +106,7 @@ static enum err part_make(struct web_edge *edge, struct web_generation *generati
         .files = generation->files,
         .compressors = generation->compressors,
         .inside = generation->inside_client,
+        .inside_http2 = generation->inside_http2,
         .outside = generation->outside,
     };
     if (edge->service == NULL)

@@ -327,9 +327,11 @@ enum err web_generation_new(struct loop *loop, struct process *process, struct g
     self->files = web_files_new(FILE_MEMORY);
     self->compressors = web_compressors_new();
     struct web_setup *setup = ARENA_NEW(self->arena, struct web_setup);
-    enum err err = inside_server(source, "http/1.1", &self->inside_server, why);
+    enum err err = inside_server(source, "h2,http/1.1", &self->inside_server, why);
     if (err == OK)
         err = inside_client(source, "http/1.1", &self->inside_client, why);
+    if (err == OK && source->site->balancer.pool.protocol == SITE_HTTP2)
+        err = inside_client(source, "h2", &self->inside_http2, why);
     if (err == OK)
         err = outside_new(source, &self->outside, why);
     *setup = (struct web_setup){
@@ -340,6 +342,7 @@ enum err web_generation_new(struct loop *loop, struct process *process, struct g
         self->files,
         self->compressors,
         self->inside_client,
+        self->inside_http2,
         self->outside,
     };
     if (err == OK)
@@ -378,6 +381,7 @@ void web_generation_free(struct web_generation *generation)
     web_https_end(generation);
     tls_context_unref(generation->inside_server);
     tls_context_unref(generation->inside_client);
+    tls_context_unref(generation->inside_http2);
     outside_free(generation->outside);
     web_files_free(generation->files);
     web_compressors_free(generation->compressors);

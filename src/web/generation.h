@@ -31,7 +31,8 @@ struct web_generation {
     struct challenges *challenges;     /* of a CA; NULL: none is asked */
     struct tls_context *inside_server; /* NULL: what servers of the site say is not encrypted */
     struct tls_context *inside_client;
-    struct outside *outside; /* of upstreams by https */
+    struct tls_context *inside_http2; /* the same for HTTP/2; NULL: nobody is spoken to by it */
+    struct outside *outside;          /* of upstreams by https */
     struct web_files *files;
     struct web_compressors *compressors;
     struct web_pages pages;

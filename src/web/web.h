@@ -22,7 +22,8 @@ struct web_setup {
     struct web_files *files; /* for web_files_handler */
     struct web_compressors *compressors;
     struct tls_context *inside; /* to connect to other servers of the site; NULL: without TLS */
-    struct outside *outside;    /* to upstreams by https */
+    struct tls_context *inside_http2; /* the same for HTTP/2; NULL: it is not used */
+    struct outside *outside;          /* to upstreams by https */
 };
 
 /* Makes the handlers of one kind of route. */

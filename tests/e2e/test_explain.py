@@ -92,10 +92,10 @@ def test_the_backend_it_names_is_the_one(running):
 
 def test_the_head_it_shows_is_the_one(running):
     site, _ = running
-    text = explain(site, "http://www.foobar.com/api/x?y=1", "-H", "X-Mine: 1", "-H", "TE: trailers",
+    text = explain(site, "http://www.foobar.com/api/x?y=1", "-H", "X-Mine: 1", "-H", "TE: deflate",
                    "-H", "X-Forwarded-For: 192.0.2.7")
     got = site.get("/api/x?y=1", headers={"Host": "www.foobar.com", "X-Mine": "1",
-                                          "TE": "trailers", "X-Forwarded-For": "192.0.2.7"})
+                                          "TE": "deflate", "X-Forwarded-For": "192.0.2.7"})
     head = re.search(r"it gets\n((?:    .*\n)*)", text).group(1)
     changing = re.compile(r"(?i)^(x-request-id|traceparent|accept-encoding):")
 

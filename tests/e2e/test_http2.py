@@ -397,16 +397,14 @@ OPEN = """
 @pytest.mark.skipif(not (os.environ.get("H2SPEC") or shutil.which("h2spec")),
                     reason="no h2spec (github.com/summerwind/h2spec; H2SPEC=PROGRAM)")
 def test_h2spec(workshop):
-    """All strict cases. Without TLS one is not ours: a port that speaks HTTP/1 too answers a broken
-    preface in HTTP/1."""
+    """All strict cases, by TLS and without, on a port that speaks HTTP/1, too."""
     program = os.environ.get("H2SPEC") or "h2spec"
     backend, secure = harness.free_port(), harness.free_port()
     workshop.write("back/passed/small.txt", "small\n")
     workshop.begin(["serve", "back", "--listen", f"127.0.0.1:{backend}"], port=backend)
     site = workshop.up(OPEN.format(https=secure, backend=backend), {"files/small.txt": "small\n"})
     for path in ("/files/small.txt", "/passed/small.txt"):
-        for port, failed, options in ((secure, 0, ["-t", "-k"]), (site.port, 1, [])):
+        for port, options in ((secure, ["-t", "-k"]), (site.port, [])):
             done = subprocess.run([program, "-h", "127.0.0.1", "-p", str(port), "-P", path, "-S",
                                    *options], capture_output=True, text=True, timeout=300)
-            assert f"147 tests, {147 - failed} passed, 0 skipped, {failed} failed" in done.stdout
-            assert done.stdout.count("\u00d7 2: Sends invalid connection preface") == 2 * failed
+            assert "147 tests, 147 passed, 0 skipped, 0 failed" in done.stdout, done.stdout

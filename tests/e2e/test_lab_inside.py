@@ -20,7 +20,7 @@ SITE = """
 site: NAME
 servers: { lb-01: 198.51.100.10, web-01: 198.51.100.11, app-01: 198.51.100.12, app-02: 198.51.100.13 }
 listen: { http: 80, https: 443, dns: 53 }
-balancer: { on: lb-01 }
+balancer: { on: lb-01, protocol: h2 }
 web: { on: web-01, workers: 1, static: { /static/: EXAMPLES/guestbook/static } }
 app: { on: [app-01, app-02], wsgi: "guestbook:app", root: EXAMPLES/guestbook, workers: 1 }
 database: { on: [app-01, app-02], name: guestbook, primary: app-01, reads: replica }
