@@ -368,6 +368,7 @@ int main(int argc, char **argv)
         &peer_role, &database_role, &keeper_role, &replication_role,    &sql_role,
         &app_role,  &command_role,  &php_role,    &health_process_role, &acme_role,
         &edge_role, &dns_role,      &agent_role,  &monitor_role,        &notify_role,
+        &figures_role,
         NULL
     };
     static const struct cli_tool tools[] = {

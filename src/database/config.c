@@ -145,8 +145,19 @@ static void write_user(struct buffer *out, struct text name, const char *host, s
     buffer_append(out, T(";\n"));
 }
 
+/* The account that may do nothing but connect and ask how much is done. */
+static void write_figures(struct buffer *out, struct text password)
+{
+    static const char *const verbs[] = { "CREATE USER IF NOT EXISTS ", "ALTER USER " };
+    for (size_t i = 0; i < COUNT(verbs); i++) {
+        buffer_print(out, "%strilith_figures@localhost IDENTIFIED BY ", verbs[i]);
+        quote_string(out, password);
+        buffer_append(out, T(";\n"));
+    }
+}
+
 void database_write_init(struct buffer *out, const struct site_database *database,
-                         struct text password)
+                         struct text password, struct text figures_password)
 {
     /* the server reads one statement per line */
     buffer_append(out, T("CREATE DATABASE IF NOT EXISTS "));
@@ -155,6 +166,8 @@ void database_write_init(struct buffer *out, const struct site_database *databas
                          "DELETE FROM mysql.db WHERE User = '';\n"
                          "DELETE FROM mysql.proxies_priv WHERE Host <> 'localhost';\n"
                          "FLUSH PRIVILEGES;\n"));
+    if (!text_equal_fold(database->name, T("trilith_figures")))
+        write_figures(out, figures_password);
     write_user(out, database->name, "localhost", password);
     if (database->port > 0) {
         write_user(out, database->name, "%", password);

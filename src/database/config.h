@@ -40,7 +40,7 @@ void database_write_options(struct buffer *out, const struct site_database *data
 
 /* Creates the database and the application's user with this password, and nothing else. */
 void database_write_init(struct buffer *out, const struct site_database *database,
-                         struct text password);
+                         struct text password, struct text figures_password);
 
 void database_write_url(struct buffer *out, const struct site_database *database,
                         struct text password, struct text socket);

@@ -63,7 +63,7 @@ TEST(database_init_makes_one_user_with_one_database)
 {
     struct site_database database = { .name = T("my_shop") };
     struct buffer out = buffer_of(65536);
-    database_write_init(&out, &database, T("a'b\\c"));
+    database_write_init(&out, &database, T("a'b\\c"), T("f'"));
     CHECK(has(&out, "CREATE DATABASE IF NOT EXISTS `my_shop`;\n"), "database");
     CHECK(
         has(&out, "CREATE USER IF NOT EXISTS `my_shop`@'localhost' IDENTIFIED BY 'a\\'b\\\\c';\n"),
@@ -73,11 +73,13 @@ TEST(database_init_makes_one_user_with_one_database)
     CHECK(has(&out, " ON `my\\_shop`.* TO `my_shop`@'localhost';\n"),
           "_ is no pattern: another database must not match");
     CHECK(has(&out, "DROP USER IF EXISTS `my_shop`@'%';\n"), "no user over TCP");
+    CHECK(has(&out, "ALTER USER trilith_figures@localhost IDENTIFIED BY 'f\\'';\n"), "figures");
+    CHECK(!has(&out, "TO trilith_figures"), "without any right");
     CHECK(!has(&out, "GRANT ALL") && !has(&out, "WITH GRANT"), "nothing more");
     buffer_clear(&out);
     database.port = 3310;
     database.name = T("a`b");
-    database_write_init(&out, &database, T("x"));
+    database_write_init(&out, &database, T("x"), T("y"));
     CHECK(has(&out, "ALTER USER `a``b`@'%' IDENTIFIED BY 'x';\n"),
           "user over TCP, backtick doubled");
     buffer_done(&out);

@@ -25,6 +25,9 @@ extern const struct role replication_role;
 /* Moves the primary, fills replicas anew, sends backups to other servers. */
 extern const struct role keeper_role;
 
+/* Asks the database of this server for its figures, for `monitor:`. */
+extern const struct role figures_role;
+
 /* `trilith database ...`: the words behind it; returns the exit status. */
 int database_command(int count, char **words);
 extern const char database_usage[];

@@ -303,7 +303,8 @@ static enum err write_files(const struct database_start *start, struct why *why)
             database_tier_write_tls(&options, start->tls);
         database_tier_write_init(&init, start->site, start->passwords, is_logged(start));
     } else {
-        database_write_init(&init, start->database, start->password);
+        database_write_init(&init, start->database, start->password,
+                            text_of(start->passwords->of[ACCOUNT_FIGURES]));
     }
     enum err err = options.failed || init.failed
                        ? fail(why, ERR_LIMIT, "the database's settings are too long")

@@ -94,6 +94,9 @@ static enum err become_mariadbd(struct process *self, struct arena *arena, struc
     for (enum database_account n = 0; n < (is_tier ? ACCOUNT_COUNT : 1) && err == OK; n++)
         if (database_account_password(generation, n, passwords.of[n]) != OK)
             err = fail(why, ERR_MISSING, "the parent gave no password");
+    if (err == OK &&
+        database_account_password(generation, ACCOUNT_FIGURES, passwords.of[ACCOUNT_FIGURES]) != OK)
+        err = fail(why, ERR_MISSING, "the parent gave no password");
     if (err != OK)
         return err;
     char own_address[ADDRESS_TEXT_SIZE];

@@ -5,6 +5,7 @@
 #include "database/secrets.h"
 
 #include "core/memory.h"
+#include "core/openssl.h"
 #include "core/sys.h"
 #include "database/child.h"
 #include "database/config.h"
@@ -12,6 +13,7 @@
 #include "process/site_key.h"
 #include "stream/inside.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -147,6 +149,24 @@ static enum err write_url(const struct generation *generation, struct arena *are
     return err;
 }
 
+/* Of one server alone, which has no key of a site: made from the application's, which cannot be got
+ * back out of it; so it is the same as long as that one is, and nowhere kept. out may be the same.
+ */
+static enum err derive_figures(const char *password, char out[DATABASE_PASSWORD_LIMIT + 1],
+                               struct why *why)
+{
+    static const char label[] = "database/figures";
+    uint8_t secret[EVP_MAX_MD_SIZE];
+    unsigned len = 0;
+    if (HMAC(EVP_sha256(), password, (int)strlen(password), (const uint8_t *)label,
+             sizeof(label) - 1, secret, &len) == NULL)
+        return fail(why, ERR_SYSTEM, "cannot make a password");
+    for (unsigned i = 0; i < len && i * 2 + 2 <= DATABASE_PASSWORD_LIMIT; i++)
+        snprintf(out + (size_t)i * 2, 3, "%02x", secret[i]);
+    explicit_bzero(secret, sizeof(secret));
+    return OK;
+}
+
 /* One server alone: the application's password, from the secrets folder. */
 static enum err prepare_alone(struct generation *generation, struct arena *arena,
                               const struct database_place *place, struct why *why)
@@ -160,6 +180,10 @@ static enum err prepare_alone(struct generation *generation, struct arena *arena
         err = write_url(generation, arena, place, password, why);
     if (err == OK)
         err = hand_over(generation, ACCOUNT_APPLICATION, password, why);
+    if (err == OK)
+        err = derive_figures(password, password, why);
+    if (err == OK)
+        err = hand_over(generation, ACCOUNT_FIGURES, password, why);
     explicit_bzero(password, sizeof(password));
     return err;
 }

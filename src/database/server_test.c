@@ -55,9 +55,12 @@ static pid_t start_server(struct place_of_test *t, const char *password)
         return child;
     be_ordinary();
     static struct database_start start;
-    start = (struct database_start){
-        .place = &t->place, .database = &settings, .password = text_of(password), .note = silent
-    };
+    static const struct database_passwords passwords = { { [ACCOUNT_FIGURES] = "figures" } };
+    start = (struct database_start){ .place = &t->place,
+                                     .database = &settings,
+                                     .passwords = &passwords,
+                                     .password = text_of(password),
+                                     .note = silent };
     struct why why = { "" };
     char options[256], log[128];
     snprintf(log, sizeof(log), "%s/log", t->place.folder);
@@ -218,9 +221,12 @@ static void refusal(struct place_of_test *t, const char *expected)
     if (child == 0) {
         be_ordinary();
         struct why why = { "" };
-        struct database_start start = {
-            .place = &t->place, .database = &settings, .password = T("x"), .note = silent
-        };
+        static const struct database_passwords passwords = { { [ACCOUNT_FIGURES] = "figures" } };
+        struct database_start start = { .place = &t->place,
+                                        .database = &settings,
+                                        .passwords = &passwords,
+                                        .password = T("x"),
+                                        .note = silent };
         enum err err = database_folder_make(&start, &why);
         (void)!sys_write(pair[1], why.text, strlen(why.text));
         _exit(err == OK ? 0 : 1);

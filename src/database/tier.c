@@ -55,6 +55,7 @@ static const struct account accounts[ACCOUNT_COUNT] = {
                          .label = "database/backup",
                          .grants = "GRANT RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR, "
                                    "SLAVE MONITOR, CONNECTION ADMIN ON *.*%" },
+    [ACCOUNT_FIGURES] = { .name = "trilith_figures", .label = "database/figures", .grants = "" },
 };
 
 bool database_is_tier(const struct site *site)

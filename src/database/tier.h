@@ -27,6 +27,7 @@ enum database_account {
     ACCOUNT_MONITOR,     /* reads positions and lag */
     ACCOUNT_REPLICATION, /* reads the binary log */
     ACCOUNT_BACKUP,      /* mariadb-backup */
+    ACCOUNT_FIGURES,     /* reads what SHOW GLOBAL STATUS says to everybody; no rights */
     ACCOUNT_COUNT,
 };
 

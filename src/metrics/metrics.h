@@ -57,6 +57,24 @@
     X(sql_retried, COUNTER, "Reads that were lost and asked again elsewhere")                      \
     X(sql_held, COUNTER, "Commands that waited for a primary")                                     \
     X(sql_failed, COUNTER, "SQL commands that ended with an error of the proxy itself")            \
+    X(db_up, GAUGE, "1: the database of this server answers")                                      \
+    X(db_queries, COUNTER, "Statements of the database, replication included")                     \
+    X(db_slow, COUNTER, "Statements of the database that took long")                               \
+    X(db_connections, COUNTER, "Connections to the database")                                      \
+    X(db_aborted, COUNTER, "Connections to the database that failed")                              \
+    X(db_connected, GAUGE, "Connections to the database now")                                      \
+    X(db_threads, GAUGE, "Statements that the database works on now")                              \
+    X(db_rows_read, COUNTER, "Rows read by InnoDB")                                                \
+    X(db_rows_written, COUNTER, "Rows inserted, updated and deleted by InnoDB")                    \
+    X(db_page_requests, COUNTER, "Pages that InnoDB wanted")                                       \
+    X(db_page_reads, COUNTER, "Pages that InnoDB had to read from the disk")                       \
+    X(db_pool_bytes, GAUGE, "Bytes of data in the buffer pool")                                    \
+    X(db_dirty_bytes, GAUGE, "Bytes in the buffer pool that are not on the disk yet")              \
+    X(db_lock_waits, COUNTER, "Times that a row was waited for")                                   \
+    X(db_lock_us, COUNTER, "Microseconds that rows were waited for, summed")                       \
+    X(db_deadlocks, COUNTER, "Transactions that ended in a deadlock")                              \
+    X(db_log_bytes, COUNTER, "Bytes written to InnoDB's log")                                      \
+    X(db_disk_tables, COUNTER, "Temporary tables that had to go to the disk")                      \
     X(log_dropped, COUNTER, "Log lines dropped because the log could not take them")
 
 struct metrics {

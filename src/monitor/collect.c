@@ -109,6 +109,36 @@ struct text collect_file_read(struct collect_file *file)
 
 /* ---- counters of all processes ---- */
 
+/* Whether something on this server may ever count that: where there is no database, a rate of 0
+ * statements would be a lie. */
+static bool is_counted(const struct generation *generation, struct text counter)
+{
+    const struct site *site = generation->site;
+    const struct site_server *server = generation->server;
+    bool has_edge = site_serves(site, server) || site_balances(site, server);
+    bool has_app = false;
+    for (size_t i = 0; i < site->app_count; i++)
+        has_app = has_app || site_is_on(site, &site->apps[i].on, server);
+    bool has_database = site->database.is_present && site_is_on(site, &site->database.on, server);
+    const struct {
+        struct text prefix;
+        bool is_here;
+    } parts[] = {
+        { T("db_"), has_database },
+        { T("sql_"), site->database.is_present && site->server_count > 1 && has_app },
+        { T("dns_"), site->dns.is_present && site_is_on(site, &site->dns.on, server) },
+        { T("tls_"), has_edge && site->tls.is_present },
+        { T("tcp_"), site_passes_tcp(site, server) },
+        { T("app_"), has_app || site_serves(site, server) },
+        { T("log_"), true },
+        { T("firewall_"), true },
+    };
+    for (size_t i = 0; i < COUNT(parts); i++)
+        if (text_starts_with(counter, parts[i].prefix))
+            return parts[i].is_here;
+    return has_edge || has_app; /* those of HTTP have no such word */
+}
+
 static void find_counters(struct collect *collect)
 {
     struct sample_counter_name name;
@@ -119,6 +149,8 @@ static void find_counters(struct collect *collect)
             collect->tls_end = i;
             continue;
         }
+        if (!is_counted(collect->generation, text_of(metrics_entries[i].name)))
+            continue;
         sample_name_counter(metrics_entries[i].name, &name);
         enum sample_kind kind =
             metrics_entries[i].kind == METRICS_GAUGE ? SAMPLE_GAUGE : SAMPLE_RATE;
@@ -150,6 +182,7 @@ static void add_counters(struct collect *collect)
 struct adding {
     struct collect *collect;
     struct histogram_sum latency; /* of all routes */
+    bool has_routes;
 };
 
 struct board_field {
@@ -198,6 +231,7 @@ static void add_route(struct adding *adding, const struct board_sum *sum)
     };
     struct collect_name name;
     const struct histogram_sum *latency = &sum->histograms[ROUTE_LATENCY];
+    adding->has_routes = true;
     add_values(adding->collect, T("route/"), sum, fields, COUNT(fields));
     collect_histogram(adding->collect,
                       collect_name(&name, T("route/"), text_of(sum->name), T("/latency")), latency);
@@ -224,6 +258,8 @@ static void add_board(struct collect *collect)
 {
     struct adding adding = { .collect = collect };
     board_each(collect->self->board, add_series, &adding);
+    if (!adding.has_routes)
+        return;
     collect_histogram(collect, T("http.latency"), &adding.latency);
 }
 
