@@ -21,7 +21,7 @@ _trilith_options() {
         status) echo --all --state --json ;;
         top) echo --state --json ;;
         explain) echo --method --header --from --site --server --state ;;
-        backend) echo --site --state --quiet --json ;;
+        alerts | backend) echo --site --state --quiet --json ;;
         reload) echo --state --quiet --json ;;
         stop) echo --state --quiet ;;
         logs) echo --follow --lines --access --state ;;
@@ -39,7 +39,7 @@ _trilith_options() {
 
 _trilith() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command= state= i
-    local commands="check init up run status top explain backend reload stop logs serve app proxy lab database sql schema help version"
+    local commands="check init up run status top explain alerts backend reload stop logs serve app proxy lab database sql schema help version"
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         [ "${COMP_WORDS[i]}" = --state ] && state=${COMP_WORDS[i + 1]}
@@ -68,6 +68,9 @@ _trilith() {
         status | top | reload | stop | logs)
             mapfile -t COMPREPLY < <(compgen -W "$(_trilith_sites "$state")" -- "$word"
                                      compgen -f -X '!*.y?(a)ml' -- "$word") ;;
+        alerts)
+            [ "$before" = alerts ] && mapfile -t COMPREPLY < <(
+                compgen -W "list silence unsilence test events" -- "$word") ;;
         backend)
             [ "$before" = backend ] && mapfile -t COMPREPLY < <(
                 compgen -W "list weight drain undrain add remove reset" -- "$word") ;;

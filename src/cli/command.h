@@ -108,6 +108,7 @@ int command_run(const struct invocation *invocation);
 int command_status(const struct invocation *invocation);
 int command_top(const struct invocation *invocation);
 int command_stop(const struct invocation *invocation);
+int command_alerts(const struct invocation *invocation);
 int command_backend(const struct invocation *invocation);
 int command_reload(const struct invocation *invocation);
 int command_dashboard(const struct invocation *invocation);

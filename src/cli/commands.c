@@ -114,6 +114,22 @@ const struct command commands[] = {
       .examples = "  trilith backend drain web-01\n"
                   "  trilith backend add upstream/api/192.0.2.9:8000 2\n",
       .run = command_backend },
+    { .name = "alerts",
+      .arguments = "[list|silence|unsilence|test|events] [WHAT] [TIME]",
+      .most = 3,
+      .options = BIT(OPTION_SITE) | BIT(OPTION_STATE) | BIT(OPTION_QUIET) | BIT(OPTION_JSON),
+      .summary = "What is wrong now, and who is told of it",
+      .details = "Without a word it lists the alerts, each with what follows from it below.\n"
+                 "  silence WHAT [TIME]  tell nobody for a while (1h); WHAT is the name of an "
+                 "alert, of a\n"
+                 "                       server or of what an alert is about; one * is any part\n"
+                 "  unsilence WHAT       tell again\n"
+                 "  test                 send a test to every receiver\n"
+                 "  events               what happened lately\n"
+                 "On any server of the site; the monitor answers.\n",
+      .examples = "  trilith alerts silence web-01 2h\n"
+                  "  trilith alerts silence 'disk-*' 30m\n",
+      .run = command_alerts },
     { .name = "reload",
       .arguments = "[SITE]",
       .most = 1,

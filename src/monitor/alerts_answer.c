@@ -97,8 +97,9 @@ static void answer_list(struct alerts *alerts, struct buffer *out)
     write_silences(alerts, out);
     buffer_append(out, T("],\"receivers\":["));
     write_receivers(alerts, out);
-    buffer_print(out, "],\"left_out\":%zu,\"given_up\":%llu}", writing.left_out,
-                 (unsigned long long)alerts->outbox.given_up);
+    buffer_print(out, "],\"left_out\":%zu,\"given_up\":%llu,\"looked\":%llu}", writing.left_out,
+                 (unsigned long long)alerts->outbox.given_up,
+                 (unsigned long long)alerts->book->turn);
 }
 
 /* ---- silences ---- */

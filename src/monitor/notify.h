@@ -15,7 +15,7 @@
 #include "monitor/monitor.h"
 
 enum {
-    NOTIFY_SEND_MS = 20000,
+    NOTIFY_SEND_MS = 10000,
     NOTIFY_TROUBLE_SIZE = 256,
     NOTIFY_MAIL_LIMIT = 65536,
 };

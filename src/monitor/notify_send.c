@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 enum {
-    CONNECT_MS = 8000,
+    CONNECT_MS = 5000,
     WORDS_LIMIT = 256,
     WORD_SIZE = 512,
     ANSWER_LIMIT = 1 << 20, /* of a webhook: it is not looked at */

@@ -14,7 +14,7 @@ enum {
     OUTBOX_NOTES = 500,         /* more: the oldest are given up */
     OUTBOX_NOTE_LIMIT = 32768,  /* bytes of one */
     OUTBOX_DAY_MS = 86400000,   /* so long is tried */
-    OUTBOX_PATIENCE_MS = 45000, /* for an answer of who sends */
+    OUTBOX_PATIENCE_MS = 30000, /* for an answer of who sends */
 };
 
 /* Whom a receiver of the site file is: the same number as long as its lines are the same. */

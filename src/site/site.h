@@ -357,6 +357,9 @@ MUST_CHECK enum err site_parse_as(struct text source, const char *path, bool che
  * runs (size: 256 is enough for any valid name). */
 MUST_CHECK enum err site_read_name(const char *path, char *out, size_t size, struct why *why);
 
+/* A duration as the file has it ("30s", "1h30m", "7d"), for commands. False: it is none. */
+bool site_read_time(struct text text, int64_t *ms_out);
+
 void site_mistakes_done(struct site_mistakes *mistakes);
 void site_free(struct site *site); /* accepts NULL */
 

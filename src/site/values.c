@@ -143,3 +143,8 @@ const char *format_number(enum field_kind kind, int64_t value, char out[32])
     snprintf(out, 32, "%" PRId64 "%s", value, kind == FIELD_PERCENT ? "%" : "");
     return out;
 }
+
+bool site_read_time(struct text text, int64_t *ms_out)
+{
+    return parse_time(text, ms_out);
+}
