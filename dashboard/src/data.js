@@ -156,7 +156,7 @@ export class Live {
     this.source = source;
     source.onopen = () => this.handlers.state(true);
     source.onerror = () => this.handlers.state(false);
-    for (const kind of ["site", "names", "now", "alerts", "mark"])
+    for (const kind of ["site", "names", "now", "alerts", "events"])
       source.addEventListener(kind, (event) => this.handlers[kind](JSON.parse(event.data)));
   }
 

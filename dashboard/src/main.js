@@ -32,7 +32,7 @@ class Page {
       names: (names) => { if (this.now.names(names)) this.isBuilt = false; },
       now: (now) => this.tick(now),
       alerts: (alerts) => { this.alerts = alerts.alerts; },
-      mark: (event) => this.addEvent(event),
+      events: (news) => this.addEvents(news.events),
     });
   }
 
@@ -181,9 +181,9 @@ class Page {
     this.showEvents();
   }
 
-  addEvent(event) {
+  addEvents(events) {
     if (this.fixed) return;
-    this.events.push(event);
+    this.events.push(...events);
     this.showEvents();
   }
 

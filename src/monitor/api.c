@@ -157,7 +157,7 @@ static void answer_events(struct api *api, struct http_exchange *exchange)
     struct buffer out = buffer_of(API_ANSWER_LIMIT);
     buffer_append(&out, T("{\"events\":["));
     if (api->source.events != NULL)
-        api->source.events(api->source.context, (int64_t)from_s, (int64_t)to_s, &out);
+        api->source.events(api->source.context, 1000 * (int64_t)from_s, 1000 * (int64_t)to_s, &out);
     buffer_append(&out, T("]}"));
     reply(exchange, &out);
 }

@@ -8,7 +8,7 @@
  *   api/range     series over time (question.h)
  *   api/alerts    what is wrong now          api/events   what has happened
  *   api/live      a stream of server-sent events: site, names, then one `now` each second, and
- *                 `alerts` and `mark` when there are new ones
+ *                 `alerts` and `events` when there are new ones
  *
  * Who may ask is decided before (page.c).
  */
@@ -27,8 +27,8 @@ struct api_source {
     /* Writes the members of a JSON array: {id, severity, state, server, text, since (s), cause
      * (id), silenced}, ... */
     void (*alerts)(void *context, struct buffer *out);
-    /* The same: {time (s), kind, server, severity, text}, ... of [from_s, to_s), oldest first. */
-    void (*events)(void *context, int64_t from_s, int64_t to_s, struct buffer *out);
+    /* The same: {time (s), kind, server, severity, text}, ... of [from_ms, to_ms), oldest first. */
+    void (*events)(void *context, int64_t from_ms, int64_t to_ms, struct buffer *out);
     /* Writes the drawing of the site as a JSON object: places, edges, single points. */
     void (*picture)(const struct site *site, struct buffer *out);
 };
@@ -48,9 +48,6 @@ void api_answer(struct api *api, struct http_exchange *exchange, struct text nam
 
 /* Once a second, when the frames of that second are in. */
 void api_second(struct api *api);
-
-/* One more thing has happened: a JSON object as of api_source.events. */
-void api_mark(struct api *api, struct text json);
 
 /* Ends the streams of a session that is over. */
 void api_end_session(struct api *api, const struct session *session);

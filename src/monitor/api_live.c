@@ -120,6 +120,24 @@ static void write_alerts_event(const struct api *api, struct buffer *out)
     end_event(out);
 }
 
+/* What has happened since the last second; nothing is written when that is nothing. */
+static void write_news(struct api *api, struct buffer *out)
+{
+    int64_t from_ms = api->told_ms, to_ms = clock_wall_ms() + 1;
+    struct buffer news = buffer_of(API_ANSWER_LIMIT);
+    api->told_ms = to_ms;
+    if (from_ms != 0 && from_ms < to_ms && api->source.events != NULL)
+        api->source.events(api->source.context, from_ms, to_ms, &news);
+    if (news.len > 0 && !news.failed) {
+        begin_event(out, "events");
+        buffer_append(out, T("{\"events\":["));
+        buffer_append(out, buffer_text(&news));
+        buffer_append(out, T("]}"));
+        end_event(out);
+    }
+    buffer_done(&news);
+}
+
 /* ---- to the streams ---- */
 
 static void send_one(struct api_stream *stream, struct text text)
@@ -169,31 +187,21 @@ void api_second(struct api *api)
 {
     struct buffer *out = &api->event;
     close_late(api);
-    if (api->stream_count == 0)
+    if (api->stream_count == 0) {
+        api->told_ms = 0;
         return;
+    }
     buffer_clear(out);
     write_alerts_event(api, out);
     uint32_t hash = text_hash(buffer_text(out));
     if (hash == api->alerts_hash)
         buffer_clear(out);
     api->alerts_hash = hash;
+    write_news(api, out);
     write_new_names(api, out);
     write_now(api, out);
     if (!out->failed)
         send_all(api, buffer_text(out));
-}
-
-void api_mark(struct api *api, struct text json)
-{
-    struct buffer out = buffer_of(API_ANSWER_LIMIT);
-    if (api->stream_count == 0)
-        return;
-    begin_event(&out, "mark");
-    buffer_append(&out, json);
-    end_event(&out);
-    if (!out.failed)
-        send_all(api, buffer_text(&out));
-    buffer_done(&out);
 }
 
 /* Everything that a stream must know before its first second, and that second. */

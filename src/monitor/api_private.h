@@ -26,6 +26,7 @@ struct api {
     size_t *names_sent; /* per server of now: how many names the streams know */
     size_t names_count;
     uint32_t alerts_hash; /* of what was sent last */
+    int64_t told_ms;      /* wall clock: until when the streams know what happened; 0: not at all */
     struct buffer event;  /* what is being made for all streams */
 };
 

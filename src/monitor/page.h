@@ -31,9 +31,6 @@ MUST_CHECK enum err page_use(struct page *page, const struct generation *generat
 /* Once a second, when the frames of that second are in. */
 void page_second(struct page *page);
 
-/* One more thing has happened: see api_mark. */
-void page_mark(struct page *page, struct text json);
-
 /* Takes no connection any more; those that are open are cut by page_free. Accepts NULL. */
 void page_free(struct page *page);
 

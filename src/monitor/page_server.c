@@ -140,11 +140,6 @@ void page_second(struct page *page)
     api_second(page->api);
 }
 
-void page_mark(struct page *page, struct text json)
-{
-    api_mark(page->api, json);
-}
-
 void page_free(struct page *page)
 {
     if (page == NULL)

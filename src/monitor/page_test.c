@@ -44,6 +44,14 @@ static void write_alerts(void *context, struct buffer *out)
     buffer_append(out, T("{\"id\":\"a\",\"text\":\"x\"}"));
 }
 
+/* Something happens in each short time. */
+static void write_events(void *context, int64_t from_ms, int64_t to_ms, struct buffer *out)
+{
+    (void)context;
+    if (to_ms - from_ms < 60000)
+        buffer_append(out, T("{\"text\":\"now\"}"));
+}
+
 static int listening_socket(void)
 {
     struct sockaddr_in any = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
@@ -69,7 +77,9 @@ static bool scene_start(struct scene *scene)
         CHECK(generation_add_data(&scene->generation, T(TOKEN), "monitor.token", &why) == OK &&
                   store_open(scene->folder, &scene->store, &why) == OK,
               "%s", why.text);
-    struct api_source facts = { .now = scene->now, .store = scene->store, .alerts = write_alerts };
+    struct api_source facts = {
+        .now = scene->now, .store = scene->store, .alerts = write_alerts, .events = write_events
+    };
     scene->page = page_new(&scene->process, scene->fixture.loop, &facts);
     is_good =
         is_good && CHECK(page_use(scene->page, &scene->generation, &why) == OK, "%s", why.text);
@@ -239,8 +249,70 @@ TEST(page_tells_the_site)
           "who is where");
     json_decref(root);
     CHECK(get(&scene, "/api/alerts") == 200 && has(&scene, "{\"alerts\":[{\"id\":\"a\""), "alerts");
-    CHECK(get(&scene, "/api/events?from=1&to=2") == 200 && has(&scene, "{\"events\":[]}"),
+    CHECK(get(&scene, "/api/events?from=1&to=2") == 200 &&
+              has(&scene, "{\"events\":[{\"text\":\"now\"}]}"),
           "events");
+    scene_stop(&scene);
+}
+
+/* Requests of web-01 rise by one each second, web-02 has 100, and a gap of ten seconds. */
+static void fill_store(struct scene *scene)
+{
+    struct sample_table table;
+    for (int server = 0; server < 2; server++) {
+        sample_table_init(&table);
+        size_t requests = sample_use(&table, SAMPLE_RATE, T("http.requests"));
+        size_t latency = sample_use(&table, SAMPLE_HISTOGRAM, T("http.latency"));
+        for (int i = 0; i < 60; i++) {
+            sample_clear(&table);
+            table.series[requests].value = server == 0 ? i : 100;
+            table.series[latency].value = 10;
+            sample_add_bucket(&table.series[latency], histogram_bucket(server == 0 ? 1000 : 5000),
+                              10);
+            if (i < 20 || i >= 30)
+                store_add(scene->store, server == 0 ? T("web-01") : T("web-02"), FROM_S + i,
+                          &table);
+        }
+        sample_table_done(&table);
+    }
+}
+
+TEST(page_tells_ranges)
+{
+    struct scene scene;
+    char path[512];
+    REQUIRE(scene_start(&scene) && log_in(&scene), "start");
+    fill_store(&scene);
+    snprintf(path, sizeof(path),
+             "/api/range?from=%d&to=%d&points=6&q=sum:web-01,web-02:http.requests"
+             "&q=max:web-01,web-02:http.requests&q=avg:web-01:http.requests&q=p50:web-01:"
+             "http.latency&q=p99:web-01,web-02:http.latency&q=heat:web-01:http.latency"
+             "&q=sum:nobody:http.requests",
+             FROM_S, FROM_S + 60);
+    CHECK(get(&scene, path) == 200, "api/range");
+    json_t *root = json_loadb(scene.client.body.data, scene.client.body.len, 0, NULL);
+    json_t *lines = json_object_get(root, "lines");
+    REQUIRE(json_array_size(lines) == 7, "%.*s", FMT(buffer_text(&scene.client.body)));
+    static const double want[4][2] = { { 104.5, 154.5 }, { 100, 100 }, { 4.5, 54.5 }, { 0, 0 } };
+    for (size_t i = 0; i < 3; i++) {
+        json_t *line = json_array_get(lines, i);
+        double first = json_number_value(json_array_get(line, 0));
+        double last = json_number_value(json_array_get(line, 5));
+        CHECK(first > want[i][0] * 0.99 && first < want[i][0] * 1.01, "line %zu: %g", i, first);
+        CHECK(last > want[i][1] * 0.99 && last < want[i][1] * 1.01, "line %zu: %g", i, last);
+        CHECK(json_is_null(json_array_get(line, 2)), "line %zu: the gap", i);
+    }
+    double half = json_number_value(json_array_get(json_array_get(lines, 3), 0));
+    double slow = json_number_value(json_array_get(json_array_get(lines, 4), 0));
+    CHECK(half > 960 && half < 1040, "p50 %g", half);
+    CHECK(slow > 4800 && slow < 5200, "p99 %g", slow);
+    json_t *cell = json_array_get(json_array_get(json_array_get(lines, 5), 0), 0);
+    CHECK(json_integer_value(json_array_get(cell, 0)) == (json_int_t)histogram_bucket(1000) / 4,
+          "the row");
+    double count = json_number_value(json_array_get(cell, 1));
+    CHECK(count > 9.5 && count < 10.5, "%g per second", count);
+    CHECK(json_is_null(json_array_get(json_array_get(lines, 6), 3)), "nobody is a gap");
+    json_decref(root);
     scene_stop(&scene);
 }
 
@@ -254,6 +326,12 @@ static bool hears(struct scene *scene, const char *part)
             return true;
     }
     return false;
+}
+
+/* Whether it has said it. */
+static bool hears_now(const struct scene *scene, const char *part)
+{
+    return text_find_text(buffer_text(&scene->client.input), text_of(part)) >= 0;
 }
 
 TEST(page_streams_seconds)
@@ -276,8 +354,9 @@ TEST(page_streams_seconds)
     page_second(scene.page);
     CHECK(hears(&scene, "\"names\":[\"http.requests\",\"http.latency\"]"), "names");
     CHECK(hears(&scene, "\"values\":[12.5,3],\"buckets\":{\"1\":[[100,3]]}"), "values");
-    page_mark(scene.page, T("{\"time\":5}"));
-    CHECK(hears(&scene, "event: mark\ndata: {\"time\":5}\n"), "a mark");
+    CHECK(!hears_now(&scene, "event: events"), "nothing has happened before the first second");
+    page_second(scene.page);
+    CHECK(hears(&scene, "event: events\ndata: {\"events\":[{\"text\":\"now\"}]}\n"), "news");
 
     struct client second;
     REQUIRE(client_open(&second, &scene.fixture), "another connection");

@@ -11,6 +11,7 @@
 #include "monitor/alerts.h"
 #include "monitor/intake.h"
 #include "monitor/page.h"
+#include "monitor/page_happen.h"
 #include "monitor/store.h"
 #include "process/swap.h"
 
@@ -31,7 +32,8 @@ struct monitor {
     struct intake *intake;
     struct alerts *alerts; /* NULL before the first generation */
     struct page *page;     /* the same */
-    int64_t trouble_ms;    /* when the store's trouble was last logged; 0: never */
+    struct page_happen happen;
+    int64_t trouble_ms; /* when the store's trouble was last logged; 0: never */
     bool has_shown_size;
 };
 
@@ -133,11 +135,16 @@ static enum err use(struct swap *swap, const struct generation *next, struct why
         monitor->alerts = alerts_new(monitor->loop, folder);
     }
     if (monitor->page == NULL) {
-        const struct api_source source = { .now = monitor->now, .store = monitor->store };
+        const struct api_source source = { .now = monitor->now,
+                                           .store = monitor->store,
+                                           .context = &monitor->happen,
+                                           .alerts = page_happen_alerts,
+                                           .events = page_happen_events };
         monitor->page = page_new(swap->self, monitor->loop, &source);
     }
     now_use(monitor->now, next->site);
     alerts_use(monitor->alerts, next);
+    monitor->happen = (struct page_happen){ monitor->alerts, next->site };
     enum err err = intake_use(monitor->intake, next, why);
     if (err == OK)
         err = page_use(monitor->page, next, why);
