@@ -389,6 +389,30 @@ static void add_vip(struct edges *edges)
     add(edges, edge);
 }
 
+static void add_metrics(struct edges *edges)
+{
+    const struct site *site = edges->site;
+    const struct site_monitor *monitor = &site->monitor;
+    struct site_edge edge = { .name = T("metrics"),
+                              .kind = EDGE_MONITOR,
+                              .from = party_where(edges, any_server),
+                              .to = party_where(edges, any_server),
+                              .port = (uint16_t)site->listen.metrics,
+                              .speaks = "HTTP",
+                              .why = "figures are read",
+                              .place = site_key_place(site, "monitor") };
+    if (!monitor->is_present)
+        return;
+    add(edges, edge);
+    edge.name = T("metrics/scrape");
+    edge.from = (struct site_party){ .kind = PARTY_NETWORKS,
+                                     .networks = monitor->scrape,
+                                     .network_count = monitor->scrape_count };
+    edge.place = site_key_place(site, "monitor.scrape");
+    if (monitor->scrape_count > 0)
+        add(edges, edge);
+}
+
 /* ---- what the outside is needed for ---- */
 
 static bool asks_names(const struct site *site, const struct site_server *server)
@@ -485,6 +509,7 @@ const struct site_edge *site_edges(const struct site *site, struct arena *arena,
     add_database(&edges);
     add_control(&edges);
     add_vip(&edges);
+    add_metrics(&edges);
     add_resolvers(&edges);
     add_certificates(&edges);
     *count_out = edges.failed ? 0 : edges.count;

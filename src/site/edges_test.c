@@ -155,6 +155,17 @@ static const struct {
       "web: a,b > c tcp/80 clear! @4\n"
       "control: a,b,c > a,b,c tcp/5320 mutual @2\n"
       "vip: a,b > a,b vrrp/0 clear @6\n" },
+    { "figures for the servers and for others",
+      "site: www.foobar.com\n"
+      "servers: { a: 198.51.100.10, b: 198.51.100.11 }\n"
+      "listen: { http: 80, metrics: 9000 }\n"
+      "web: { on: a, static: { /: s } }\n"
+      "monitor: { on: b,\n"
+      "           scrape: [192.0.2.0/24, 192.0.3.0/24] }\n",
+      "http: anyone > a tcp/80 clear! @4\n"
+      "control: a,b > a,b tcp/5320 mutual @2\n"
+      "metrics: a,b > a,b tcp/9000 clear @5\n"
+      "metrics/scrape: 2 networks > a,b tcp/9000 clear @6\n" },
     { "a name server alone",
       "site: www.foobar.com\n"
       "servers: { a: 198.51.100.10, b: 198.51.100.11 }\n"
