@@ -5,6 +5,7 @@
 #include "acme/acme.h"
 #include "app/app.h"
 #include "app/php.h"
+#include "audit/audit.h"
 #include "balancer/balancer.h"
 #include "balancer/tcp.h"
 #include "cli/cli.h"
@@ -378,6 +379,8 @@ int main(int argc, char **argv)
           sql_command_line },
         { "database", "switchover|rebuild SERVER", "Move the primary, fill a replica anew",
           database_usage, database_command },
+        { "audit", "SITE", "Name the weaknesses of a site", audit_usage, audit_command },
+        { "draw", "SITE", "Draw a site as text, SVG, Mermaid or DOT", draw_usage, draw_command },
         { .name = NULL },
     };
     return cli_main(argc, argv, roles, tools, explain);

@@ -29,6 +29,8 @@ _trilith_options() {
         app) echo --listen --workers --root --quiet --json ;;
         proxy) echo --to --listen --quiet --json ;;
         lab) echo --lab --state --port --quiet --json ;;
+        audit) echo --order --fail --json ;;
+        draw) echo --svg --mermaid --dot --json --state ;;
         sql) echo --listen --primary --replica --hold ;;
         database) echo --force --site --state --quiet ;;
         schema) echo --markdown ;;
@@ -39,7 +41,7 @@ _trilith_options() {
 
 _trilith() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command= state= i
-    local commands="check init up run status top explain alerts backend reload stop logs serve app proxy lab database sql schema help version"
+    local commands="check init up run status top explain alerts backend reload stop logs serve app proxy lab audit draw database sql schema help version"
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         [ "${COMP_WORDS[i]}" = --state ] && state=${COMP_WORDS[i + 1]}
