@@ -344,8 +344,7 @@ static void ask(struct connection *conn)
         stream_receive(conn->stream, exchange->is_tunnel ? 0 : exchange->config->limits.body_ms);
 }
 
-/* What was lent for the call is copied if it is still needed. */
-static void keep_input(struct connection *conn)
+void connection_keep_input(struct connection *conn)
 {
     if (conn->is_borrowed) {
         conn->is_borrowed = false;
@@ -369,7 +368,7 @@ static void connection_run(struct connection *conn)
         return;
     }
     conn->is_running = false;
-    keep_input(conn);
+    connection_keep_input(conn);
     if (conn->is_closing)
         return;
     if (conn->lane.pumps == PUMPS_PER_TURN)

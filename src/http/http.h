@@ -298,7 +298,7 @@ struct http_blob *http_response_head_keep(struct http_exchange *exchange);
 
 /* A whole answer with a head that http_response_head_keep made for this status, under the same
  * configuration, and its body (NULL: none). False when it cannot be used: nothing has happened. */
-bool http_response_kept(struct http_exchange *exchange, int status, const struct http_blob *head,
+bool http_response_kept(struct http_exchange *exchange, int status, struct http_blob *head,
                         struct http_blob *body);
 
 /* So many bytes of the answer may wait in memory for the client before http_response_is_full; by

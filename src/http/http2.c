@@ -1,13 +1,12 @@
 /*
- * A connection of HTTP/2: nghttp2's session between the bytes of the connection and its streams.
+ * A connection of HTTP/2: its streams, its life and its deadlines.
  *
  *   preface ── head_ms ──► streams ──► none ── idle_ms ──► GOAWAY ──► closed
  *                             ├── drain, requests_per_connection ──► GOAWAY ──► closed behind them
  *                             └── protocol broken, credit used up ──► GOAWAY ──► closed
  *
- * nghttp2 calls back only from inside mem_recv and mem_send, which only http2_run calls; handlers
- * are called from these calls or from a stream's step, and what they call goes to nghttp2 as a
- * submission, which calls nobody.
+ * http2_run takes the input, lets each stream that was woken go a step, and frames what there is to
+ * send. Handlers are called from the first two; what they call changes state and wakes a stream.
  */
 #include "http/http2_private.h"
 
@@ -15,8 +14,7 @@
 #include "core/memory.h"
 
 enum {
-    SEND_HEAD_BYTES = 1024 * 1024, /* of an answer; as the arena of an exchange */
-    FRAME_HEAD_BYTES = 9,
+    SETTINGS_COUNT = 5,
     TICK_MS = 1000, /* deadlines of streams are looked at so often, or four times as often as due */
 };
 
@@ -25,306 +23,131 @@ static struct loop *loop_of(const struct http2 *http2)
     return stream_loop(http2->conn->stream);
 }
 
-static int64_t now_of(const struct http2 *http2)
+int64_t http2_now_ms(const struct http2 *http2)
 {
     return loop_now_ms(loop_of(http2));
 }
 
-static const struct http_limits *limits_of(const struct http2 *http2)
+const struct http_limits *http2_limits(const struct http2 *http2)
 {
     return &http2->conn->server->config->limits;
 }
 
-/* No stream is taken any more; those that are here get their answers. */
-static void leave(struct http2 *http2)
+void http2_put(struct http2 *http2, const char *frame, const char *end)
 {
-    if (http2->is_leaving)
+    output_append(&http2->conn->lane.output, &http2->conn->server->chunks,
+                  text_from(frame, (size_t)(end - frame)));
+}
+
+static void put_goaway(struct http2 *http2, int32_t last_id, enum wire_error error)
+{
+    char frame[WIRE_CONTROL_MOST];
+    http2_put(http2, frame, wire_put_goaway(frame, last_id, error));
+}
+
+void http2_leave(struct http2 *http2)
+{
+    if (http2->is_leaving || http2->is_over)
         return;
     http2->is_leaving = true;
-    nghttp2_submit_goaway(http2->session, NGHTTP2_FLAG_NONE,
-                          nghttp2_session_get_last_proc_stream_id(http2->session), NGHTTP2_NO_ERROR,
-                          NULL, 0);
+    put_goaway(http2, http2->taken_id, WIRE_NO_ERROR);
+}
+
+void http2_fail(struct http2 *http2, enum wire_error error)
+{
+    if (http2->is_over)
+        return;
+    http2->is_over = true;
+    put_goaway(http2, http2->taken_id, error);
 }
 
 void http2_spend(struct http2 *http2, enum http2_cost cost)
 {
-    if (http2_calm_spend(&http2->calm, cost, now_of(http2)) || http2->is_over)
+    if (http2_calm_spend(&http2->calm, cost, http2_now_ms(http2)) || http2->is_over)
         return;
-    http2->is_over = true;
     log_debug("http", "a client makes work and no progress; its connection is closed");
-    nghttp2_session_terminate_session(http2->session, NGHTTP2_ENHANCE_YOUR_CALM);
+    http2_fail(http2, WIRE_ENHANCE_YOUR_CALM);
 }
 
-/* ---- what nghttp2 tells about input ---- */
+/* ---- streams ---- */
 
-static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *argument)
+static struct http2_stream **place_of(struct http2 *http2, int32_t id)
 {
-    struct http2 *http2 = argument;
-    http2->head_due_ms = now_of(http2) + limits_of(http2)->head_ms;
-    http2->head_id = frame->hd.stream_id;
-    if (frame->headers.cat != NGHTTP2_HCAT_REQUEST)
-        return 0;
-    http2_frames_opened(&http2->frames, frame->hd.stream_id);
-    http2->newest = http2_stream_new(http2, frame->hd.stream_id);
-    nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, http2->newest);
-    return 0;
+    return &http2->places[((uint32_t)id >> 1) % HTTP2_PLACES];
 }
 
-static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
-                     size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
-                     void *argument)
+struct http2_stream *http2_find(const struct http2 *http2, int32_t id)
 {
-    struct http2_stream *stream = ((struct http2 *)argument)->newest;
-    struct text key = text_from((const char *)name, name_len);
-    struct text text = text_from((const char *)value, value_len);
-    bool is_request = frame->headers.cat == NGHTTP2_HCAT_REQUEST;
-    if (!is_request)
-        stream = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-    if (stream == NULL || stream->id != frame->hd.stream_id)
-        return 0;
-    if (is_request)
-        http2_stream_head(stream, key, text);
-    else
-        http2_stream_trailer(stream, key, text);
-    return 0;
+    struct http2_stream *stream = *place_of((struct http2 *)(uintptr_t)http2, id);
+    while (stream != NULL && stream->id != id)
+        stream = stream->next;
+    return stream;
 }
 
-/* It would be left out silently. */
-static int on_invalid_header(nghttp2_session *session, const nghttp2_frame *frame,
-                             const uint8_t *name, size_t name_len, const uint8_t *value,
-                             size_t value_len, uint8_t flags, void *argument)
+void http2_close(struct http2_stream *stream)
 {
-    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-}
-
-static void head_received(struct http2 *http2, const nghttp2_frame *frame, bool is_last)
-{
-    struct http2_stream *stream =
-        nghttp2_session_get_stream_user_data(http2->session, frame->hd.stream_id);
-    size_t most = limits_of(http2)->requests_per_connection;
-    http2->head_due_ms = 0;
-    if (stream == NULL || http2->is_over)
-        return;
-    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
-        stream->exchange->received_bytes += FRAME_HEAD_BYTES;
-        if (most > 0 && ++http2->conn->requests >= most)
-            leave(http2);
-        http2_stream_start(stream, is_last);
-    } else if (is_last) {
-        http2_stream_ended(stream);
-    }
-}
-
-static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *argument)
-{
-    struct http2 *http2 = argument;
-    bool is_last = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
-    struct http2_stream *stream;
-    switch (frame->hd.type) {
-    case NGHTTP2_HEADERS:
-        head_received(http2, frame, is_last);
-        break;
-    case NGHTTP2_DATA:
-        stream = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-        if (is_last && stream != NULL)
-            http2_stream_ended(stream);
-        else if (frame->hd.length == 0)
-            http2_spend(http2, HTTP2_COST_CONTROL);
-        break;
-    case NGHTTP2_SETTINGS:
-        if (!http2->has_settings)
-            http2->head_due_ms = 0;
-        http2->has_settings = true;
-        http2_spend(http2, HTTP2_COST_CONTROL);
-        break;
-    case NGHTTP2_RST_STREAM:
-        stream = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-        if (stream != NULL)
-            stream->was_reset = true;
-        http2_spend(http2, HTTP2_COST_CONTROL);
-        break;
-    default:
-        http2_spend(http2, HTTP2_COST_CONTROL);
-    }
-    return 0;
-}
-
-static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data,
-                   size_t len, void *argument)
-{
-    struct http2_stream *stream = nghttp2_session_get_stream_user_data(session, id);
-    if (stream == NULL || stream->is_reset)
-        nghttp2_session_consume_connection(session, len);
-    else
-        http2_stream_data(stream, text_from((const char *)data, len));
-    return 0;
-}
-
-static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *argument)
-{
-    struct http2 *http2 = argument;
-    struct http2_stream *stream = nghttp2_session_get_stream_user_data(session, id);
-    if (id == http2->head_id) /* it was malformed: nobody waits for the rest */
-        http2->head_due_ms = 0;
-    if (stream == NULL)
-        return 0;
-    nghttp2_session_consume_connection(session, stream->lane.in.len);
-    if (http2_stream_is_all(stream))
+    struct http2 *http2 = stream->http2;
+    struct http2_stream **at = place_of(http2, stream->id);
+    if (stream->is_sent)
         http2_calm_earn(&http2->calm, HTTP2_GAIN_ANSWER);
-    else if (!stream->is_reset)
+    else if (!stream->is_reset || stream->is_provoked)
         http2_spend(http2, HTTP2_COST_RESET);
     if (!stream->was_reset && !stream->lane.is_ended)
-        http2_frames_reset(&http2->frames, id);
-    nghttp2_session_set_stream_user_data(session, id, NULL);
-    if (http2->newest == stream)
-        http2->newest = NULL;
-    http2_stream_end(stream, "client reset the stream");
-    return 0;
-}
-
-/* ---- what nghttp2 asks and tells about output ---- */
-
-ssize_t http2_read_data(nghttp2_session *session, int32_t id, uint8_t *data, size_t most,
-                        uint32_t *flags, nghttp2_data_source *source, void *argument)
-{
-    struct http2_stream *stream = source->ptr;
-    const struct http_exchange *exchange = stream->exchange;
-    int64_t ready = http2_stream_ready_bytes(stream);
-    bool is_complete = exchange->is_complete && !exchange->is_broken;
-    if (ready == 0 && !is_complete) {
-        stream->is_deferred = true;
-        return NGHTTP2_ERR_DEFERRED;
-    }
-    bool is_cut = ready > (int64_t)most;
-    int64_t len = is_cut ? (int64_t)most : ready;
-    *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
-    if (is_complete && !is_cut)
-        *flags |= NGHTTP2_DATA_FLAG_EOF;
-    if (is_complete && !is_cut && exchange_has_trailers(exchange)) {
-        *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-        http2_write_trailers(stream);
-    }
-    http2_calm_earn(&stream->http2->calm, (is_cut ? 0 : HTTP2_GAIN_FRAME) + len / HTTP2_GAIN_EACH);
-    return (ssize_t)len;
-}
-
-static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head,
-                        size_t len, nghttp2_data_source *source, void *argument)
-{
-    struct http2 *http2 = argument;
-    struct output *output = &http2->conn->lane.output;
-    if (output->waiting >= HTTP2_FRAMED)
-        return NGHTTP2_ERR_WOULDBLOCK;
-    output_append(output, &http2->conn->server->chunks,
-                  text_from((const char *)head, FRAME_HEAD_BYTES));
-    http2_stream_move(source->ptr, output, len);
-    return 0;
-}
-
-static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *argument)
-{
-    if (frame->hd.type != NGHTTP2_HEADERS)
-        return 0;
-    struct http2_stream *stream =
-        nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-    if (stream != NULL)
-        stream->exchange->head_bytes += FRAME_HEAD_BYTES + (int64_t)frame->hd.length;
-    return 0;
-}
-
-static int on_frame_not_sent(nghttp2_session *session, const nghttp2_frame *frame, int error,
-                             void *argument)
-{
-    struct http2_stream *stream =
-        nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-    if (stream != NULL && frame->hd.type == NGHTTP2_HEADERS)
-        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_INTERNAL_ERROR);
-    return 0;
+        http2_past_reset(&http2->past, stream->id);
+    http2_give_back(http2, stream->lane.in.len);
+    while (*at != stream)
+        at = &(*at)->next;
+    *at = stream->next;
+    http2_stream_end(stream, stream->failure != NULL ? stream->failure : "client reset the stream");
 }
 
 /* ---- life ---- */
 
-static bool make_common(struct http_server *server)
-{
-    if (server->http2_callbacks != NULL)
-        return true;
-    nghttp2_session_callbacks *callbacks;
-    if (nghttp2_session_callbacks_new(&callbacks) != 0)
-        return false;
-    if (nghttp2_option_new(&server->http2_options) != 0) {
-        nghttp2_session_callbacks_del(callbacks);
-        return false;
-    }
-    server->http2_callbacks = callbacks;
-    nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
-    nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
-    nghttp2_session_callbacks_set_on_invalid_header_callback(callbacks, on_invalid_header);
-    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
-    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
-    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
-    nghttp2_session_callbacks_set_send_data_callback(callbacks, on_send_data);
-    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_sent);
-    nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, on_frame_not_sent);
-    nghttp2_option_set_no_auto_window_update(server->http2_options, 1);
-    nghttp2_option_set_no_closed_streams(server->http2_options, 1);
-    nghttp2_option_set_max_send_header_block_length(server->http2_options, SEND_HEAD_BYTES);
-    nghttp2_option_set_builtin_recv_extension_type(server->http2_options, NGHTTP2_PRIORITY_UPDATE);
-    return true;
-}
-
-void http2_common_free(struct http_server *server)
-{
-    nghttp2_session_callbacks_del(server->http2_callbacks);
-    nghttp2_option_del(server->http2_options);
-}
-
 /* RFC 9218 takes the place of the priorities of RFC 7540. */
-static bool submit_settings(struct http2 *http2)
+static void put_settings(struct http2 *http2)
 {
-    const nghttp2_settings_entry entries[] = {
-        { NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, HTTP2_STREAMS },
-        { NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, HTTP2_STREAM_WINDOW },
-        { NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)limits_of(http2)->head_bytes },
-        { NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1 },
-        { NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1 },
-    };
-    return nghttp2_submit_settings(http2->session, NGHTTP2_FLAG_NONE, entries, COUNT(entries)) ==
-               0 &&
-           nghttp2_session_set_local_window_size(http2->session, NGHTTP2_FLAG_NONE, 0,
-                                                 HTTP2_WINDOW) == 0;
+    char frame[WIRE_HEAD_BYTES + SETTINGS_COUNT * WIRE_SETTING_BYTES + WIRE_CONTROL_MOST];
+    char *at = wire_put_head(frame, SETTINGS_COUNT * WIRE_SETTING_BYTES, WIRE_SETTINGS, 0, 0);
+    at = wire_put_setting(at, WIRE_MAX_CONCURRENT_STREAMS, HTTP2_STREAMS);
+    at = wire_put_setting(at, WIRE_INITIAL_WINDOW_SIZE, HTTP2_STREAM_WINDOW);
+    at = wire_put_setting(at, WIRE_MAX_HEADER_LIST_SIZE, (uint32_t)http2_limits(http2)->head_bytes);
+    at = wire_put_setting(at, WIRE_ENABLE_CONNECT_PROTOCOL, 1);
+    at = wire_put_setting(at, WIRE_NO_RFC7540_PRIORITIES, 1);
+    at = wire_put_window(at, 0, HTTP2_WINDOW - WIRE_FIRST_WINDOW);
+    http2_put(http2, frame, at);
+    http2->in_room = HTTP2_WINDOW;
 }
 
 static void on_timer(struct loop_timer *timer);
 
 void http2_start(struct connection *conn)
 {
-    struct http_server *server = conn->server;
     struct http2 *http2 = NEW(struct http2);
     conn->http2 = http2;
     http2->conn = conn;
     list_init(&http2->streams);
     list_init(&http2->ready);
+    for (size_t i = 0; i < HTTP2_URGENCIES; i++)
+        list_init(&http2->sending[i]);
+    http2->block_rest = buffer_of(HTTP2_BLOCK_BYTES);
+    hpack_decoder_init(&http2->decoder);
+    hpack_encoder_init(&http2->encoder);
     loop_timer_init(&http2->timer, on_timer);
-    http2->idle_since_ms = now_of(http2);
-    http2->head_due_ms = now_of(http2) + limits_of(http2)->head_ms;
-    http2_calm_init(&http2->calm, now_of(http2));
-    http2_frames_init(&http2->frames);
-    http2->has_failed = !make_common(server) ||
-                        nghttp2_session_server_new2(&http2->session, server->http2_callbacks, http2,
-                                                    server->http2_options) != 0 ||
-                        !submit_settings(http2);
+    http2->out_room = http2->first_room = WIRE_FIRST_WINDOW;
+    http2->idle_since_ms = http2_now_ms(http2);
+    http2->head_due_ms = http2_now_ms(http2) + http2_limits(http2)->head_ms;
+    http2_calm_init(&http2->calm, http2_now_ms(http2));
+    http2_past_init(&http2->past);
+    put_settings(http2);
 }
 
 void http2_abort(struct connection *conn, const char *failure)
 {
     if (conn->http2 == NULL)
         return;
-    conn->http2->newest = NULL;
-    while (!list_is_empty(&conn->http2->streams)) {
-        struct http2_stream *stream = list_first(&conn->http2->streams, struct http2_stream, link);
-        nghttp2_session_set_stream_user_data(conn->http2->session, stream->id, NULL);
-        http2_stream_end(stream, failure);
-    }
+    while (!list_is_empty(&conn->http2->streams))
+        http2_stream_end(list_first(&conn->http2->streams, struct http2_stream, link), failure);
+    memset(conn->http2->places, 0, sizeof(conn->http2->places));
 }
 
 void http2_free(struct connection *conn)
@@ -333,40 +156,15 @@ void http2_free(struct connection *conn)
     if (http2 == NULL)
         return;
     loop_timer_stop(loop_of(http2), &http2->timer);
-    nghttp2_session_del(http2->session);
+    hpack_decoder_done(&http2->decoder);
+    hpack_encoder_done(&http2->encoder);
+    buffer_done(&http2->block_rest);
+    http_blob_unref(http2->kept.head);
     memory_free(http2);
     conn->http2 = NULL;
 }
 
 /* ---- running ---- */
-
-/* A frame at a time. False when nothing can follow. */
-static bool feed_frames(struct http2 *http2, struct text in)
-{
-    while (in.len > 0 && !http2->is_over) {
-        uint32_t error;
-        size_t len = http2_frames_next(&http2->frames, in, http2->session, &error);
-        if (error != NGHTTP2_NO_ERROR) {
-            http2->is_over = true;
-            nghttp2_session_terminate_session(http2->session, error);
-        } else if (nghttp2_session_mem_recv(http2->session, (const uint8_t *)in.data, len) < 0) {
-            return false;
-        }
-        in = text_skip(in, len);
-    }
-    return true;
-}
-
-/* False when nothing can follow. */
-static bool feed(struct http2 *http2)
-{
-    struct connection *conn = http2->conn;
-    bool is_good = !http2->has_failed && feed_frames(http2, conn->lane.in);
-    conn->lane.in = T("");
-    conn->is_borrowed = false;
-    buffer_done(&conn->input);
-    return is_good;
-}
 
 /* Each stream that has something to do once; those that come again have to wait. */
 static void step_streams(struct http2 *http2)
@@ -379,21 +177,6 @@ static void step_streams(struct http2 *http2)
     }
 }
 
-/* Frames what is ready, as much as leaves in one send. False when nothing can follow. */
-static bool frame_output(struct http2 *http2)
-{
-    struct connection *conn = http2->conn;
-    while (conn->lane.output.waiting < HTTP2_FRAMED) {
-        const uint8_t *data;
-        ssize_t len = nghttp2_session_mem_send(http2->session, &data);
-        if (len <= 0)
-            return len == 0;
-        output_append(&conn->lane.output, &conn->server->chunks,
-                      text_from((const char *)data, (size_t)len));
-    }
-    return true;
-}
-
 static int64_t least(int64_t a, int64_t b)
 {
     return a <= 0 || (b > 0 && b < a) ? b : a;
@@ -402,7 +185,8 @@ static int64_t least(int64_t a, int64_t b)
 /* When deadlines are looked at next. */
 static void plan(struct http2 *http2)
 {
-    const struct http_limits *limits = limits_of(http2);
+    const struct http_limits *limits = http2_limits(http2);
+    int64_t now_ms = http2_now_ms(http2);
     int64_t after_ms = TICK_MS;
     if (http2->count > 0 || http2->head_due_ms != 0 || http2->drain_due_ms != 0) {
         int64_t limit_ms = least(least(limits->head_ms, limits->body_ms), limits->send_ms);
@@ -411,12 +195,18 @@ static void plan(struct http2 *http2)
         if (limit_ms > 0 && limit_ms / 4 < after_ms)
             after_ms = limit_ms / 4 + 1;
     } else if (limits->idle_ms > 0) {
-        after_ms = http2->idle_since_ms + limits->idle_ms - now_of(http2);
+        after_ms = http2->idle_since_ms + limits->idle_ms - now_ms;
     } else {
         return;
     }
-    if (!loop_timer_is_running(&http2->timer) || http2->timer.due_ms > now_of(http2) + after_ms)
+    if (!loop_timer_is_running(&http2->timer) || http2->timer.due_ms > now_ms + after_ms)
         loop_timer_start(loop_of(http2), &http2->timer, after_ms);
+}
+
+/* Nothing can follow what is in the output. */
+static bool is_at_end(const struct http2 *http2)
+{
+    return http2->is_over || (http2->count == 0 && (http2->is_leaving || http2->is_left));
 }
 
 void http2_run(struct connection *conn)
@@ -426,27 +216,26 @@ void http2_run(struct connection *conn)
         return;
     conn->is_running = true;
     http2->pumps = 0;
-    bool is_good = feed(http2);
-    if (is_good && conn->lane.is_ended) {
+    http2_feed(http2);
+    if (conn->lane.is_ended && !http2->is_over) {
         connection_abort(conn, "client closed");
         return;
     }
-    if (is_good)
+    if (!http2->is_over) {
         step_streams(http2);
-    if (http2->session != NULL && !frame_output(http2))
-        is_good = false;
+        http2_frame(http2);
+    }
     conn->is_running = false;
-    output_flush(&conn->lane.output, conn->stream, limits_of(http2)->send_ms);
-    bool is_over = !is_good || (nghttp2_session_want_read(http2->session) == 0 &&
-                                nghttp2_session_want_write(http2->session) == 0);
-    if (is_over && (conn->lane.output.first == NULL || !is_good)) {
+    output_flush(&conn->lane.output, conn->stream, http2_limits(http2)->send_ms);
+    if (is_at_end(http2) && conn->lane.output.first == NULL) {
         http2_abort(conn, "protocol error");
         connection_close(conn);
         return;
     }
     if (!list_is_empty(&http2->ready) && conn->lane.output.waiting < HTTP2_FRAMED)
         connection_wake(conn);
-    stream_receive(conn->stream, 0);
+    if (!conn->lane.is_ended)
+        stream_receive(conn->stream, 0);
     plan(http2);
 }
 
@@ -454,23 +243,23 @@ void http2_run(struct connection *conn)
 
 static void check_connection(struct http2 *http2, int64_t now_ms)
 {
-    int64_t idle_ms = limits_of(http2)->idle_ms;
+    int64_t idle_ms = http2_limits(http2)->idle_ms;
     if (http2->head_due_ms != 0 && now_ms >= http2->head_due_ms) {
         http2->head_due_ms = 0;
-        nghttp2_session_terminate_session(http2->session, NGHTTP2_NO_ERROR);
+        http2_fail(http2, WIRE_NO_ERROR);
     }
     if (http2->drain_due_ms != 0 && now_ms >= http2->drain_due_ms) {
         http2->drain_due_ms = 0;
-        leave(http2);
+        http2_leave(http2);
     }
     if (http2->count == 0 && idle_ms > 0 && now_ms - http2->idle_since_ms >= idle_ms)
-        leave(http2);
+        http2_leave(http2);
 }
 
 static void on_timer(struct loop_timer *timer)
 {
     struct http2 *http2 = list_entry(timer, struct http2, timer);
-    int64_t now_ms = now_of(http2);
+    int64_t now_ms = http2_now_ms(http2);
     if (http2->conn->is_closing)
         return;
     http2->conn->is_running = true; /* we run anyway after this */
@@ -482,10 +271,10 @@ static void on_timer(struct loop_timer *timer)
 
 void http2_drain(struct http2 *http2)
 {
-    if (http2->conn->is_closing || http2->drain_due_ms != 0 || http2->is_leaving)
+    if (http2->conn->is_closing || http2->is_over || http2->drain_due_ms != 0 || http2->is_leaving)
         return;
-    nghttp2_submit_shutdown_notice(http2->session);
-    http2->drain_due_ms = now_of(http2) + DRAIN_GRACE_MS;
+    put_goaway(http2, INT32_MAX, WIRE_NO_ERROR); /* RFC 9113 6.8: a warning */
+    http2->drain_due_ms = http2_now_ms(http2) + DRAIN_GRACE_MS;
     connection_wake(http2->conn);
     plan(http2);
 }

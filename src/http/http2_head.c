@@ -1,7 +1,7 @@
 /*
- * Fields of an HTTP/2 head to a request; see http2_head.h. nghttp2 has looked at them before
- * (order, duplicates, lower case); what matters for safety is looked at here again, so that this
- * file says alone what gets through.
+ * Fields of an HTTP/2 head to a request; see http2_head.h. HPACK gives any bytes: this file says
+ * alone what gets through. A head that RFC 9113 8.1.1 calls malformed is told from one that is
+ * merely not wanted: its stream is reset, the other is answered.
  */
 #include "http/http2_head.h"
 
@@ -14,6 +14,12 @@ static void refuse(struct http2_head *head, int status, const char *reason)
 {
     if (head->problem.status == 0)
         head->problem = (struct http1_problem){ status, reason };
+}
+
+static void malformed(struct http2_head *head, const char *reason)
+{
+    head->is_malformed = head->is_malformed || head->problem.status == 0;
+    refuse(head, 400, reason);
 }
 
 /* ---- fields ---- */
@@ -36,13 +42,13 @@ static void add_pseudo(struct http2_head *head, struct arena *arena, struct text
             continue;
         struct text *place = (struct text *)((char *)head + known[i].at);
         if (place->data != NULL || head->has_fields)
-            refuse(head, 400, "pseudo-header twice or behind a header");
+            malformed(head, "pseudo-header twice or behind a header");
         *place = arena_copy(arena, value);
         if (place->data == NULL)
             refuse(head, 431, "headers too large");
         return;
     }
-    refuse(head, 400, "unknown pseudo-header");
+    malformed(head, "unknown pseudo-header");
 }
 
 /* RFC 9113 8.2.1: lower case, a token. */
@@ -68,11 +74,11 @@ static void add_field(struct http2_head *head, struct http_request *request, str
     enum http_field field = http_field_find(name);
     head->has_fields = true;
     if (!is_name(name) || !http_is_field_value(value) || value.len != text_trim(value).len) {
-        refuse(head, 400, "malformed header");
+        malformed(head, "malformed header");
         return;
     }
     if (is_of_connection(field, value)) {
-        refuse(head, 400, "header of the connection in HTTP/2");
+        malformed(head, "header of the connection in HTTP/2");
         return;
     }
     head->cookies += field == FIELD_COOKIE;
@@ -107,7 +113,8 @@ bool http2_head_trailer(struct http2_head *head, struct http_request *request, s
     head->bytes += name.len + value.len + FIELD_BYTES;
     if (head->bytes > limits->head_bytes || request->trailers.count >= HTTP_TRAILERS)
         return false;
-    if (!is_name(name) || !http_is_field_value(value) || !http_trailer_is_allowed(field, name))
+    head->is_malformed = head->is_malformed || !is_name(name) || !http_is_field_value(value);
+    if (head->is_malformed || !http_trailer_is_allowed(field, name))
         return true;
     name = arena_copy(arena, name);
     value = arena_copy(arena, text_trim(value));
@@ -199,23 +206,32 @@ static bool take_method(struct http2_head *head, struct http_request *request, s
             return false;
         request->method = HTTP_GET;
     } else if (head->protocol.data != NULL) {
-        refuse(head, 400, "protocol without CONNECT");
+        malformed(head, "protocol without CONNECT");
     } else if (request->method == HTTP_CONNECT || request->method == HTTP_TRACE) {
+        head->is_malformed = request->method == HTTP_CONNECT; /* it has a path: 8.5 */
         refuse(head, 501, "CONNECT and TRACE are not supported");
     }
     return head->problem.status == 0;
 }
 
+static bool is_visible(struct text text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if ((uint8_t)text.data[i] <= ' ' || text.data[i] == 0x7F)
+            return false;
+    return true;
+}
+
 static bool take_target(struct http2_head *head, struct http_request *request, struct arena *arena,
                         const struct http1_limits *limits)
 {
-    bool is_path = head->path.len > 0 && head->path.data[0] == '/';
+    bool is_path = head->path.len > 0 && head->path.data[0] == '/' && is_visible(head->path);
     if (!text_equal(head->scheme, T("http")) && !text_equal(head->scheme, T("https"))) {
         refuse(head, 400, "unknown scheme");
         return false;
     }
     if (!is_path && !text_equal(head->path, T("*"))) {
-        refuse(head, 400, "malformed path");
+        malformed(head, "malformed path");
         return false;
     }
     if (head->path.len > limits->target_bytes) {
@@ -229,11 +245,13 @@ static bool take_target(struct http2_head *head, struct http_request *request, s
 static bool take_length(struct http2_head *head, struct http_request *request, bool is_last)
 {
     struct http1_lengths lengths;
-    if (http1_parse_lengths(&request->headers, 1, &lengths, &head->problem) == HTTP1_BAD)
+    if (http1_parse_lengths(&request->headers, 1, &lengths, &head->problem) == HTTP1_BAD) {
+        head->is_malformed = true;
         return false;
+    }
     bool is_none = is_last || request->is_upgrade;
     if (is_none && lengths.content_length > 0) {
-        refuse(head, 400, "Content-Length without a body");
+        malformed(head, "Content-Length without a body");
         return false;
     }
     request->content_length = is_none ? 0 : lengths.content_length;
@@ -247,8 +265,11 @@ enum http1_state http2_head_done(struct http2_head *head, struct http_request *r
 {
     request->minor_version = 1;
     request->is_http2 = true;
+    if (text_equal(head->method, T("CONNECT")) && head->scheme.data == NULL &&
+        head->path.data == NULL)
+        refuse(head, 501, "CONNECT and TRACE are not supported");
     if (head->method.data == NULL || head->scheme.data == NULL || head->path.data == NULL)
-        refuse(head, 400, "pseudo-header missing");
+        malformed(head, "pseudo-header missing");
     if (head->problem.status != 0)
         return HTTP1_BAD;
     if (!take_authority(head, request, arena) || !take_method(head, request, arena, is_last, key) ||

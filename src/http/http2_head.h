@@ -20,6 +20,7 @@ struct http2_head {
     size_t cookies;
     size_t hosts;
     bool has_fields;              /* pseudo-headers come before them */
+    bool is_malformed;            /* the problem is none that is answered (RFC 9113 8.1.1) */
     struct http1_problem problem; /* the first one; status 0: none */
 };
 
@@ -28,8 +29,8 @@ struct http2_head {
 void http2_head_add(struct http2_head *head, struct http_request *request, struct arena *arena,
                     const struct http1_limits *limits, struct text name, struct text value);
 
-/* A field behind the body: kept in request->trailers if it may stand there. False: they are too
- * many, together with the head too large, or the arena is full. */
+/* A field behind the body: kept in request->trailers if it may stand there. Sets is_malformed.
+ * False: they are too many, together with the head too large, or the arena is full. */
 bool http2_head_trailer(struct http2_head *head, struct http_request *request, struct arena *arena,
                         const struct http1_limits *limits, struct text name, struct text value);
 

@@ -1,6 +1,6 @@
 /*
  * A stream: one request and its answer. It lives in the arena of its exchange, from the first field
- * of the head until nghttp2 closes the stream.
+ * of the head until both sides have ended it or one has reset it.
  *
  *   new ── fields ──► started ── handler ──► head, data ──► END_STREAM ──► end
  *                        └── reset by either side, a deadline, broken answer ──► end
@@ -20,10 +20,26 @@ static int64_t now_of(const struct http2_stream *stream)
     return loop_now_ms(stream->http2->conn->server->loop);
 }
 
-static void reset(struct http2_stream *stream, uint32_t code)
+/* Closed by its next step, as its handler may be running. */
+static void reset(struct http2_stream *stream, enum wire_error error)
 {
+    char frame[WIRE_CONTROL_MOST];
+    if (stream->is_reset)
+        return;
     stream->is_reset = true;
-    nghttp2_submit_rst_stream(stream->http2->session, NGHTTP2_FLAG_NONE, stream->id, code);
+    list_remove(&stream->sending);
+    if (!stream->http2->is_over)
+        http2_put(stream->http2, frame, wire_put_reset(frame, stream->id, error));
+    http2_wake(stream);
+}
+
+void http2_stream_refuse(struct http2_stream *stream, enum wire_error error, const char *failure)
+{
+    if (stream->is_reset)
+        return;
+    stream->is_provoked = true;
+    stream->failure = failure;
+    reset(stream, error);
 }
 
 /* ---- life ---- */
@@ -38,10 +54,16 @@ struct http2_stream *http2_stream_new(struct http2 *http2, int32_t id)
     stream->http2 = http2;
     stream->exchange = exchange;
     stream->id = id;
+    stream->urgency = HTTP2_URGENCY;
+    stream->in_room = HTTP2_STREAM_WINDOW;
+    stream->out_room = http2->first_room;
+    stream->next = http2->places[((uint32_t)id >> 1) % HTTP2_PLACES];
+    http2->places[((uint32_t)id >> 1) % HTTP2_PLACES] = stream;
     stream->input = buffer_of(HTTP2_STREAM_WINDOW);
     stream->moved_ms = now_of(stream);
     list_init(&stream->ready);
     list_init(&stream->link);
+    list_init(&stream->sending);
     list_append(&http2->streams, &stream->link);
     http2->count++;
     request_place(exchange, loop_now_us(http2->conn->server->loop));
@@ -54,25 +76,20 @@ void http2_stream_end(struct http2_stream *stream, const char *failure)
     struct http_exchange *exchange = stream->exchange;
     list_remove(&stream->ready);
     list_remove(&stream->link);
+    list_remove(&stream->sending);
     http2->count--;
     http2->waiting -= stream->counted;
     if (http2->count == 0)
         http2->idle_since_ms = now_of(stream);
-    if (!http2_stream_is_all(stream) || !stream->is_started)
+    if (!stream->is_sent)
         exchange_abort(exchange, failure);
     if (exchange->request.id[0] == '\0')
         server_make_id(http2->conn->server, exchange->request.id);
     buffer_done(&stream->input);
+    http_blob_unref(stream->kept);
     struct output output = stream->lane.output;
     exchange_end(exchange); /* `stream` is gone with its arena */
     output_done(&output, &http2->conn->server->chunks);
-}
-
-bool http2_stream_is_all(const struct http2_stream *stream)
-{
-    const struct http_exchange *exchange = stream->exchange;
-    return exchange->is_complete && !exchange->is_broken &&
-           stream->lane.output.queued == stream->lane.output.sent;
 }
 
 /* ---- the request ---- */
@@ -82,6 +99,8 @@ void http2_stream_head(struct http2_stream *stream, struct text name, struct tex
     struct http_exchange *exchange = stream->exchange;
     struct http1_limits limits = server_limits(exchange->config);
     exchange->received_bytes += (int64_t)(name.len + value.len);
+    if (text_equal(name, T("priority")))
+        http2_prioritize(stream, value);
     http2_head_add(&stream->head, &exchange->request, exchange->arena, &limits, name, value);
 }
 
@@ -95,6 +114,8 @@ void http2_stream_trailer(struct http2_stream *stream, struct text name, struct 
         !http2_head_trailer(&stream->head, &exchange->request, exchange->arena, &limits, name,
                             value))
         exchange_refuse(exchange, 431, "too many trailers");
+    if (stream->head.is_malformed)
+        http2_stream_refuse(stream, WIRE_PROTOCOL_ERROR, "malformed trailer");
 }
 
 void http2_stream_start(struct http2_stream *stream, bool is_last)
@@ -110,6 +131,10 @@ void http2_stream_start(struct http2_stream *stream, bool is_last)
     if (http2_head_done(&stream->head, request, exchange->arena, &limits, is_last, key) ==
         HTTP1_BAD) {
         server_make_id(exchange->conn->server, request->id);
+        if (stream->head.is_malformed) {
+            http2_stream_refuse(stream, WIRE_PROTOCOL_ERROR, problem->reason);
+            return;
+        }
         exchange_refuse(exchange, problem->status, problem->reason);
         return;
     }
@@ -123,11 +148,19 @@ void http2_stream_start(struct http2_stream *stream, bool is_last)
     request_start(exchange);
 }
 
-/* The client may send that much more. */
-static void consumed(struct http2_stream *stream, size_t len)
+void http2_stream_give_back(struct http2_stream *stream, size_t len)
 {
-    if (len > 0)
-        nghttp2_session_consume(stream->http2->session, stream->id, len);
+    char frame[WIRE_CONTROL_MOST];
+    if (len == 0)
+        return;
+    http2_give_back(stream->http2, len);
+    stream->in_used += len;
+    if (stream->in_used < HTTP2_STREAM_WINDOW / 2 || stream->lane.is_ended || stream->is_reset ||
+        stream->http2->is_over)
+        return;
+    http2_put(stream->http2, frame, wire_put_window(frame, stream->id, (uint32_t)stream->in_used));
+    stream->in_room += (int64_t)stream->in_used;
+    stream->in_used = 0;
 }
 
 static bool is_wanted(const struct http_exchange *exchange)
@@ -144,7 +177,7 @@ static bool read_body(struct http2_stream *stream)
     if (!is_wanted(exchange))
         return false;
     bool has_moved = exchange_read_body(exchange);
-    consumed(stream, before - stream->lane.in.len);
+    http2_stream_give_back(stream, before - stream->lane.in.len);
     return has_moved;
 }
 
@@ -153,11 +186,11 @@ static bool read_body(struct http2_stream *stream)
 static void drop_input(struct http2_stream *stream)
 {
     struct http_exchange *exchange = stream->exchange;
-    consumed(stream, stream->lane.in.len);
+    http2_stream_give_back(stream, stream->lane.in.len);
     exchange->received_bytes += (int64_t)stream->lane.in.len;
     exchange->dropped_bytes += (int64_t)stream->lane.in.len;
-    if (exchange->dropped_bytes > DROP_LIMIT && http2_stream_is_all(stream) && !stream->is_reset)
-        reset(stream, NGHTTP2_NO_ERROR);
+    if (exchange->dropped_bytes > DROP_LIMIT && stream->is_sent && !stream->is_reset)
+        reset(stream, WIRE_NO_ERROR);
     stream->lane.in = T("");
     buffer_done(&stream->input);
 }
@@ -204,14 +237,6 @@ void http2_stream_ended(struct http2_stream *stream)
     http2_wake(stream);
 }
 
-void http2_send_continue(struct http2_stream *stream)
-{
-    static const char name[] = ":status", value[] = "100";
-    nghttp2_nv nv = { (uint8_t *)name, (uint8_t *)value, sizeof(name) - 1, sizeof(value) - 1, 0 };
-    nghttp2_submit_headers(stream->http2->session, NGHTTP2_FLAG_NONE, stream->id, NULL, &nv, 1,
-                           NULL);
-}
-
 /* ---- steps ---- */
 
 static void count_waiting(struct http2_stream *stream)
@@ -239,7 +264,7 @@ size_t http2_high_bytes(const struct http2_stream *stream, size_t bytes)
 static bool finish_broken(struct http2_stream *stream)
 {
     exchange_abort(stream->exchange, "answer broken off");
-    reset(stream, NGHTTP2_INTERNAL_ERROR);
+    reset(stream, WIRE_INTERNAL_ERROR);
     return false;
 }
 
@@ -259,22 +284,28 @@ static bool advance(struct http2_stream *stream)
     return has_moved;
 }
 
-bool http2_stream_step(struct http2_stream *stream)
+/* Nothing is to come from either side. */
+static bool is_over(const struct http2_stream *stream)
 {
-    bool has_moved = false;
+    return stream->is_reset || (stream->is_sent && stream->lane.is_ended);
+}
+
+void http2_stream_step(struct http2_stream *stream)
+{
     while (advance(stream))
-        has_moved = true;
+        continue;
     keep_input(stream, false);
+    if (is_over(stream)) {
+        http2_close(stream);
+        return;
+    }
     count_waiting(stream);
     if (stream->exchange->pieces != NULL && stream->http2->pumps >= PUMPS_PER_TURN)
         http2_wake(stream); /* for the next turn */
-    if (!stream->is_deferred || stream->is_reset ||
-        (http2_stream_ready_bytes(stream) == 0 && !http2_stream_is_all(stream)))
-        return has_moved;
-    stream->is_deferred = false;
-    stream->moved_ms = now_of(stream);
-    nghttp2_session_resume_data(stream->http2->session, stream->id);
-    return true;
+    bool was_sending = !list_is_empty(&stream->sending);
+    http2_want_to_send(stream);
+    if (!was_sending && !list_is_empty(&stream->sending))
+        stream->moved_ms = now_of(stream);
 }
 
 static bool is_late(const struct http2_stream *stream, int64_t limit_ms, int64_t now_ms)
@@ -285,39 +316,43 @@ static bool is_late(const struct http2_stream *stream, int64_t limit_ms, int64_t
 /* The client lets nothing more of it through. What waits for other streams has time. */
 static bool is_shut(const struct http2_stream *stream)
 {
-    nghttp2_session *session = stream->http2->session;
-    return nghttp2_session_get_stream_remote_window_size(session, stream->id) <= 0 ||
-           nghttp2_session_get_remote_window_size(session) <= 0;
+    return stream->out_room <= 0 || stream->http2->out_room <= 0;
 }
 
-bool http2_stream_check(struct http2_stream *stream, int64_t now_ms)
+/* The answer is whole; only the rest of the request's body is missing. */
+static void check_rest(struct http2_stream *stream, int64_t now_ms)
+{
+    const struct http_exchange *exchange = stream->exchange;
+    int64_t body_ms = exchange->expects_continue ? 1 : exchange->config->limits.body_ms;
+    if (is_late(stream, body_ms, now_ms))
+        reset(stream, WIRE_NO_ERROR);
+}
+
+static void check_sending(struct http2_stream *stream, int64_t now_ms)
+{
+    if (!is_shut(stream))
+        stream->moved_ms = now_ms;
+    if (!is_late(stream, stream->exchange->config->limits.send_ms, now_ms))
+        return;
+    exchange_abort(stream->exchange, "send timeout");
+    reset(stream, WIRE_CANCEL);
+}
+
+void http2_stream_check(struct http2_stream *stream, int64_t now_ms)
 {
     struct http_exchange *exchange = stream->exchange;
-    const struct http_limits *limits = &exchange->config->limits;
-    if (stream->is_reset || !stream->is_started)
-        return false;
-    if (http2_stream_is_all(stream)) { /* only the rest of its body is missing */
-        bool is_over = is_late(stream, exchange->expects_continue ? 1 : limits->body_ms, now_ms);
-        if (is_over)
-            reset(stream, NGHTTP2_NO_ERROR);
-        return is_over;
-    }
-    if (http2_stream_ready_bytes(stream) > 0) {
-        if (!is_shut(stream))
-            stream->moved_ms = now_ms;
-        if (!is_late(stream, limits->send_ms, now_ms))
-            return false;
-        exchange_abort(exchange, "send timeout");
-        reset(stream, NGHTTP2_CANCEL);
-        return true;
-    }
     /* an answer that has begun may take as long as its request: it has its own deadlines */
     bool is_waiting = is_wanted(exchange) && !exchange->is_request_done && !exchange->is_head_sent;
-    if (!is_waiting || !is_late(stream, limits->body_ms, now_ms))
-        return false;
-    exchange_refuse(exchange, 408, "timeout inside the request body");
-    http2_wake(stream);
-    return true;
+    if (stream->is_reset || !stream->is_started)
+        return;
+    if (stream->is_sent) {
+        check_rest(stream, now_ms);
+    } else if (stream->has_head || http2_stream_ready_bytes(stream) > 0) {
+        check_sending(stream, now_ms);
+    } else if (is_waiting && is_late(stream, exchange->config->limits.body_ms, now_ms)) {
+        exchange_refuse(exchange, 408, "timeout inside the request body");
+        http2_wake(stream);
+    }
 }
 
 /* ---- the answer ---- */
@@ -338,4 +373,13 @@ void http2_stream_move(struct http2_stream *stream, struct output *output, size_
     count_waiting(stream);
     if (exchange->is_broken || exchange->was_full || exchange->pieces != NULL)
         http2_wake(stream);
+}
+
+void http2_send_head(struct http2_stream *stream, struct http_blob *kept, bool is_all)
+{
+    if (kept != NULL)
+        stream->kept = http_blob_ref(kept);
+    stream->has_head = true;
+    stream->is_bodiless = is_all;
+    http2_wake(stream);
 }

@@ -165,6 +165,52 @@ TEST_BOTH(http2_windows_hold_answers)
     STOP();
 }
 
+/* All that is ready in one piece. */
+static void send_together(struct client2 *client)
+{
+    AUTO(buffer_done) struct buffer all = buffer_of(1 << 20);
+    const uint8_t *data;
+    ssize_t len;
+    while ((len = nghttp2_session_mem_send(client->session, &data)) > 0)
+        buffer_append(&all, text_from((const char *)data, (size_t)len));
+    client_send(&client->wire, buffer_text(&all));
+}
+
+/* RFC 9218: the most urgent first; of the same urgency one after the other, or in turn. */
+TEST_BOTH(http2_serves_by_priority)
+{
+    static const struct {
+        const char *first, *second;
+        bool is_second_first;
+    } cases[] = {
+        { "u=3", "u=3", false }, { "u=7", "u=0", true },
+        { "u=1", "u=2", false }, { "u=9, x", "i=?0, u=2;a=b", true },
+        { "i", "u=3", true },    { "i", "i", false },
+    };
+    START(0);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        int32_t ids[2];
+        for (size_t k = 0; k < 2; k++) {
+            const char *const fields[][2] = {
+                { ":method", "GET" },
+                { ":scheme", "http" },
+                { ":authority", "a" },
+                { ":path", "/file" },
+                { "priority", k == 0 ? cases[i].first : cases[i].second },
+            };
+            ids[k] = client2_ask_fields(client, fields, COUNT(fields), false);
+        }
+        send_together(client);
+        CHECK(client2_wait(client, ids[0]) == 200 && client2_wait(client, ids[1]) == 200,
+              "case %zu", i);
+        bool is_second_first =
+            client2_answer(client, ids[1])->order < client2_answer(client, ids[0])->order;
+        CHECK(is_second_first == cases[i].is_second_first, "'%s' and '%s'", cases[i].first,
+              cases[i].second);
+    }
+    STOP();
+}
+
 TEST_BOTH(http2_broken_answers_are_reset)
 {
     static const struct {

@@ -28,6 +28,7 @@ enum {
     ARENA_LIMIT = 1024 * 1024, /* of an exchange */
     IDLE_EXCHANGES = 256,      /* kept for reuse */
     IDLE_CHUNKS = 256,
+    LONGEST_NAME = 256,        /* of a header that HTTP/2 may carry to the client */
     PUMPS_PER_TURN = 4,   /* 16 KiB of a file through the filters each; then others */
     DRAIN_GRACE_MS = 200, /* an idle client may have a request on its way when draining starts */
 };
@@ -69,6 +70,9 @@ void output_append_uint(struct output *output, struct chunk_pool *pool, uint64_t
 /* References the blob; small parts are copied. */
 void output_append_blob(struct output *output, struct chunk_pool *pool, struct http_blob *blob,
                         size_t start, size_t len);
+/* References even the smallest part: for what is copied once more anyway. */
+void output_share_blob(struct output *output, struct chunk_pool *pool, struct http_blob *blob,
+                       size_t start, size_t len);
 /* Copies a part of a file; false when it is shorter or cannot be read. */
 bool output_append_from_file(struct output *output, struct chunk_pool *pool, int file,
                              int64_t offset, int64_t len);
@@ -277,6 +281,8 @@ void connection_new(struct http_server *server, struct tls_context *tls, int fd,
 void connection_abort(struct connection *conn, const char *failure);
 /* Everything is answered and sent: an orderly end. */
 void connection_close(struct connection *conn);
+/* What was lent for the call is copied if it is still needed. */
+void connection_keep_input(struct connection *conn);
 /* The server starts draining. */
 void connection_drain(struct connection *conn);
 
@@ -294,8 +300,7 @@ struct http_server {
     int64_t date_s;
     char date[48]; /* "Date: ...\r\n" */
     size_t date_len;
-    struct nghttp2_session_callbacks *http2_callbacks; /* of http2.c */
-    struct nghttp2_option *http2_options;
+    struct buffer scratch; /* of HPACK, during a call */
     bool is_draining;
     void (*drained)(void *);
     void *argument;

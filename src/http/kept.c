@@ -52,13 +52,21 @@ static void field_append(struct buffer *out, struct text name, struct text value
     buffer_append(out, T("\r\n"));
 }
 
+static bool has_long_name(const struct http_headers *headers)
+{
+    for (size_t i = 0; i < headers->count; i++)
+        if (headers->items[i].name.len > LONGEST_NAME)
+            return true;
+    return false;
+}
+
 struct http_blob *http_response_head_keep(struct http_exchange *exchange)
 {
     if (!can_keep(exchange))
         return NULL;
     exchange_filter_head(exchange);
     bool has_length = exchange->status != 204 && exchange->status != 304;
-    if (has_length && exchange->length < 0)
+    if ((has_length && exchange->length < 0) || has_long_name(&exchange->headers))
         return NULL;
     AUTO(buffer_done) struct buffer head = buffer_of(HEAD_LIMIT);
     char line[STATUS_LINE_MAX];
@@ -99,7 +107,17 @@ static void write_kept(struct http_exchange *exchange, const struct http_blob *h
     put(put(put(at, text_from(head->data, head->len)), date), connection);
 }
 
-bool http_response_kept(struct http_exchange *exchange, int status, const struct http_blob *head,
+static void append_body(struct http_exchange *exchange, struct http_blob *body)
+{
+    struct output *output = &exchange->lane->output;
+    struct chunk_pool *pool = &exchange->conn->server->chunks;
+    if (exchange->lane->stream != NULL)
+        output_share_blob(output, pool, body, 0, body->len);
+    else
+        output_append_blob(output, pool, body, 0, body->len);
+}
+
+bool http_response_kept(struct http_exchange *exchange, int status, struct http_blob *head,
                         struct http_blob *body)
 {
     if (!can_keep(exchange))
@@ -110,14 +128,13 @@ bool http_response_kept(struct http_exchange *exchange, int status, const struct
     exchange->drops_body = exchange->request.method == HTTP_HEAD || status == 204 || status == 304;
     if (exchange->lane->stream != NULL) {
         bool is_all = body == NULL || body->len == 0 || exchange->drops_body;
-        http2_write_kept(exchange->lane->stream, text_from(head->data, head->len), is_all);
+        http2_send_head(exchange->lane->stream, head, is_all);
     } else {
         exchange->keep_alive = exchange_may_keep_alive(exchange);
         write_kept(exchange, head);
     }
     if (body != NULL && body->len > 0 && !exchange->drops_body) {
-        output_append_blob(&exchange->lane->output, &exchange->conn->server->chunks, body, 0,
-                           body->len);
+        append_body(exchange, body);
         exchange->body_sent = (int64_t)body->len;
     }
     exchange_finish(exchange);

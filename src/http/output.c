@@ -116,10 +116,15 @@ void output_append_blob(struct output *output, struct chunk_pool *pool, struct h
     /* The head before a blob has a chunk of its own: when many answers wait (a client that asks
      * much and reads little) that would cost more memory than it saves time. */
     bool has_queue = output->waiting > CHUNK_BYTES && len < CHUNK_BYTES;
-    if (len <= SMALL_BLOB_BYTES || has_queue) {
+    if (len <= SMALL_BLOB_BYTES || has_queue)
         output_append(output, pool, text_from(blob->data + start, len));
-        return;
-    }
+    else
+        output_share_blob(output, pool, blob, start, len);
+}
+
+void output_share_blob(struct output *output, struct chunk_pool *pool, struct http_blob *blob,
+                       size_t start, size_t len)
+{
     struct chunk *chunk = chunk_take_small(pool);
     chunk->blob = http_blob_ref(blob);
     chunk->start = chunk->end = start;

@@ -178,7 +178,7 @@ static void write_head(struct http_exchange *exchange, bool is_all)
 {
     exchange->is_head_sent = true;
     if (exchange->lane->stream != NULL)
-        http2_write_head(exchange->lane->stream, is_all);
+        http2_send_head(exchange->lane->stream, NULL, is_all);
     else
         write_head1(exchange);
     if (exchange->is_tunnel) {
@@ -250,7 +250,10 @@ static void sink(struct http_exchange *exchange, struct text data, struct http_b
         data.len = (size_t)cut(exchange, (int64_t)data.len);
     if (data.len > 0 && !exchange->drops_body) {
         begin_chunk(exchange, (int64_t)data.len);
-        if (blob != NULL)
+        if (blob != NULL && exchange->lane->stream != NULL)
+            output_share_blob(output_of(exchange), pool_of(exchange), blob,
+                              (size_t)(data.data - blob->data), data.len);
+        else if (blob != NULL)
             output_append_blob(output_of(exchange), pool_of(exchange), blob,
                                (size_t)(data.data - blob->data), data.len);
         else

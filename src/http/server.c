@@ -51,6 +51,7 @@ struct http_server *http_server_new(struct loop *loop, struct http_config *confi
     server->random[0] |= 1; /* the generator must not start at zero */
     config->references = 1;
     server->config = config;
+    server->scratch = buffer_of(5 * HPACK_STRING_BYTES);
     return server;
 }
 
@@ -117,7 +118,7 @@ void http_server_free(struct http_server *server)
         memory_free(exchange);
     }
     chunk_pool_done(&server->chunks);
-    http2_common_free(server);
+    buffer_done(&server->scratch);
     config_unref(server->config);
     memory_free(server);
 }

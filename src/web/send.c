@@ -118,7 +118,7 @@ static void send_part(struct sending *s, struct web_range range, bool is_last)
 }
 
 /* The head of the last answer of that kind, or NULL; then head_keep once the headers are set. */
-static const struct http_blob *head_kept(const struct sending *s, enum web_head kind)
+static struct http_blob *head_kept(const struct sending *s, enum web_head kind)
 {
     return s->is_dated ? s->body->heads[kind] : NULL;
 }
@@ -131,7 +131,7 @@ static void head_keep(struct sending *s, enum web_head kind)
 
 static void send_not_modified(struct sending *s)
 {
-    const struct http_blob *head = head_kept(s, WEB_HEAD_NOT_MODIFIED);
+    struct http_blob *head = head_kept(s, WEB_HEAD_NOT_MODIFIED);
     if (head != NULL && http_response_kept(s->exchange, 304, head, NULL))
         return;
     http_response_start(s->exchange, 304, 0);
@@ -142,7 +142,7 @@ static void send_not_modified(struct sending *s)
 
 static void send_whole(struct sending *s)
 {
-    const struct http_blob *head = head_kept(s, WEB_HEAD_WHOLE);
+    struct http_blob *head = head_kept(s, WEB_HEAD_WHOLE);
     if (head != NULL && http_response_kept(s->exchange, 200, head, s->body->memory))
         return;
     http_response_start(s->exchange, 200, s->body->size);
