@@ -1,11 +1,6 @@
 /* Byte slices; see text.h. */
 #include "core/text.h"
 
-bool text_equal(struct text a, struct text b)
-{
-    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
-}
-
 bool text_equal_fold(struct text a, struct text b)
 {
     if (a.len != b.len)
@@ -14,11 +9,6 @@ bool text_equal_fold(struct text a, struct text b)
         if (text_lower(a.data[i]) != text_lower(b.data[i]))
             return false;
     return true;
-}
-
-bool text_starts_with(struct text text, struct text prefix)
-{
-    return text.len >= prefix.len && text_equal(text_from(text.data, prefix.len), prefix);
 }
 
 bool text_ends_with(struct text text, struct text suffix)
@@ -33,21 +23,6 @@ int text_compare(struct text a, struct text b)
     if (order != 0 || a.len == b.len)
         return order;
     return a.len < b.len ? -1 : 1;
-}
-
-struct text text_skip(struct text text, size_t from)
-{
-    if (from > text.len)
-        from = text.len;
-    return (struct text){ text.data != NULL ? text.data + from : NULL, text.len - from };
-}
-
-struct text text_part(struct text text, size_t from, size_t len)
-{
-    struct text tail = text_skip(text, from);
-    if (tail.len > len)
-        tail.len = len;
-    return tail;
 }
 
 static bool is_blank(char c)

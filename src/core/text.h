@@ -39,17 +39,38 @@ static inline bool text_is_empty(struct text text)
     return text.len == 0;
 }
 
-bool text_equal(struct text a, struct text b);
+static inline bool text_equal(struct text a, struct text b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
 bool text_equal_fold(struct text a, struct text b);
-bool text_starts_with(struct text text, struct text prefix);
+
+static inline bool text_starts_with(struct text text, struct text prefix)
+{
+    return text.len >= prefix.len && text_equal(text_from(text.data, prefix.len), prefix);
+}
+
 bool text_ends_with(struct text text, struct text suffix);
 
 /* Orders by bytes, shorter first on a tie; <0, 0 or >0. */
 int text_compare(struct text a, struct text b);
 
 /* The part from `from` (clamped) to the end; the part [from, from+len) (clamped). */
-struct text text_skip(struct text text, size_t from);
-struct text text_part(struct text text, size_t from, size_t len);
+static inline struct text text_skip(struct text text, size_t from)
+{
+    if (from > text.len)
+        from = text.len;
+    return (struct text){ text.data != NULL ? text.data + from : NULL, text.len - from };
+}
+
+static inline struct text text_part(struct text text, size_t from, size_t len)
+{
+    struct text tail = text_skip(text, from);
+    if (tail.len > len)
+        tail.len = len;
+    return tail;
+}
 
 /* Without spaces and tabs at both ends (RFC 9110 OWS). */
 struct text text_trim(struct text text);

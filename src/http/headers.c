@@ -162,14 +162,6 @@ bool http_headers_has_token(const struct http_headers *headers, enum http_field 
     return false;
 }
 
-bool http1_is_token_byte(char byte)
-{
-    /* tchar of RFC 9110 5.6.2, one bit per byte */
-    static const uint32_t bits[8] = { 0, 0x03FF6CFA, 0xC7FFFFFE, 0x57FFFFFF };
-    uint8_t at = (uint8_t)byte;
-    return (bits[at >> 5] >> (at & 31)) & 1;
-}
-
 bool http_is_token(struct text text)
 {
     for (size_t i = 0; i < text.len; i++)
@@ -180,12 +172,7 @@ bool http_is_token(struct text text)
 
 bool http_is_field_value(struct text text)
 {
-    for (size_t i = 0; i < text.len; i++) {
-        uint8_t byte = (uint8_t)text.data[i];
-        if ((byte < 0x20 && byte != '\t') || byte == 0x7F)
-            return false;
-    }
-    return true;
+    return http1_find_control(text, 0) == text.len;
 }
 
 enum http_method http1_method_find(struct text name)

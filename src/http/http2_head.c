@@ -24,40 +24,47 @@ static void malformed(struct http2_head *head, const char *reason)
 
 /* ---- fields ---- */
 
+/* Where a pseudo-header goes; NULL: there is none of that name. */
+static struct text *find_pseudo(struct http2_head *head, struct text name)
+{
+    switch (name.len) {
+    case 5:
+        return text_equal(name, T(":path")) ? &head->path : NULL;
+    case 7:
+        if (text_equal(name, T(":method")))
+            return &head->method;
+        return text_equal(name, T(":scheme")) ? &head->scheme : NULL;
+    case 9:
+        return text_equal(name, T(":protocol")) ? &head->protocol : NULL;
+    case 10:
+        return text_equal(name, T(":authority")) ? &head->authority : NULL;
+    default:
+        return NULL;
+    }
+}
+
 static void add_pseudo(struct http2_head *head, struct arena *arena, struct text name,
                        struct text value)
 {
-    static const struct {
-        struct text name;
-        size_t at;
-    } known[] = {
-        { { ":method", 7 }, offsetof(struct http2_head, method) },
-        { { ":scheme", 7 }, offsetof(struct http2_head, scheme) },
-        { { ":path", 5 }, offsetof(struct http2_head, path) },
-        { { ":authority", 10 }, offsetof(struct http2_head, authority) },
-        { { ":protocol", 9 }, offsetof(struct http2_head, protocol) },
-    };
-    for (size_t i = 0; i < COUNT(known); i++) {
-        if (!text_equal(name, known[i].name))
-            continue;
-        struct text *place = (struct text *)((char *)head + known[i].at);
-        if (place->data != NULL || head->has_fields)
-            malformed(head, "pseudo-header twice or behind a header");
-        *place = arena_copy(arena, value);
-        if (place->data == NULL)
-            refuse(head, 431, "headers too large");
+    struct text *place = find_pseudo(head, name);
+    if (place == NULL) {
+        malformed(head, "unknown pseudo-header");
         return;
     }
-    malformed(head, "unknown pseudo-header");
+    if (place->data != NULL || head->has_fields)
+        malformed(head, "pseudo-header twice or behind a header");
+    *place = arena_copy(arena, value);
+    if (place->data == NULL)
+        refuse(head, 431, "headers too large");
 }
 
 /* RFC 9113 8.2.1: lower case, a token. */
 static bool is_name(struct text name)
 {
     for (size_t i = 0; i < name.len; i++)
-        if (name.data[i] >= 'A' && name.data[i] <= 'Z')
+        if (!http1_is_token_byte(name.data[i]) || (name.data[i] >= 'A' && name.data[i] <= 'Z'))
             return false;
-    return http_is_token(name);
+    return name.len > 0;
 }
 
 /* RFC 9113 8.2.2: the framing of HTTP/1 has no place here; smuggled through it would. */

@@ -28,7 +28,7 @@ enum {
     ARENA_LIMIT = 1024 * 1024, /* of an exchange */
     IDLE_EXCHANGES = 256,      /* kept for reuse */
     IDLE_CHUNKS = 256,
-    LONGEST_NAME = 256,        /* of a header that HTTP/2 may carry to the client */
+    LONGEST_NAME = 256,   /* of a header that HTTP/2 may carry to the client */
     PUMPS_PER_TURN = 4,   /* 16 KiB of a file through the filters each; then others */
     DRAIN_GRACE_MS = 200, /* an idle client may have a request on its way when draining starts */
 };

@@ -140,12 +140,13 @@ static struct text take_front(struct secure *secure, size_t most)
     return taken;
 }
 
-/* One record, of several pieces when they are small: a head and its body leave together. */
+/* One record, of several pieces when they are small: a head and its body leave together. What is
+ * nearly a record is one, as it need not be copied. */
 static bool encrypt_memory(struct secure *secure)
 {
     char record[RECORD];
     size_t len = 0;
-    if (secure->count == 1 || secure->iov[0].iov_len >= RECORD)
+    if (secure->count == 1 || secure->iov[0].iov_len >= RECORD - RECORD / 16)
         return tls_write(secure->tls, take_front(secure, RECORD));
     while (secure->count > 0 && len < RECORD) {
         struct text piece = take_front(secure, RECORD - len);
@@ -172,6 +173,14 @@ static bool has_left(const struct secure *secure)
     return secure->count > 0 || secure->file_left > 0;
 }
 
+static size_t left_of(const struct secure *secure)
+{
+    size_t left = secure->count == 0 && secure->file_left > 0 ? (size_t)secure->file_left : 0;
+    for (int i = 0; i < secure->count; i++)
+        left += secure->iov[i].iov_len;
+    return left;
+}
+
 /* Encrypts what there is room for and hands it to the loop. */
 static void pump(struct stream *stream)
 {
@@ -180,6 +189,9 @@ static void pump(struct stream *stream)
     bool is_good = true;
     if (secure->is_sending || secure->has_send_failed)
         return;
+    size_t left = left_of(secure);
+    if (left > RECORD)
+        tls_make_room(secure->tls, left < WINDOW ? left : WINDOW + RECORD);
     while (is_good && has_left(secure) && output->len < WINDOW &&
            (tls_is_open(secure->tls) || secure->has_end))
         is_good = secure->count > 0 ? encrypt_memory(secure) : encrypt_file(secure);
@@ -232,7 +244,7 @@ void secure_sent(struct stream *stream, enum err err)
 {
     struct secure *secure = stream->secure;
     stream->sent_total += (int64_t)secure->sending.len;
-    buffer_done(&secure->sending);
+    tls_give_back(secure->tls, &secure->sending);
     secure->is_sending = false;
     if (err != OK) {
         secure->count = 0;

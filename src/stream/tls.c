@@ -11,6 +11,13 @@
 /* Never reached: what is written at a time is bounded by who calls tls_write. */
 enum { OUTPUT_LIMIT = 4 << 20 };
 
+enum {
+    RECORD_DATA = 16 * 1024,
+    RECORD_EXTRA = 64,       /* head, type, tag and what a suite may add */
+    SPARE_LEAST = 16 * 1024, /* smaller ones are quickly made */
+    SPARE_MOST = 128 * 1024,
+};
+
 struct tls {
     SSL *ssl;
     struct tls_context *context;
@@ -242,4 +249,27 @@ void tls_finish(struct tls *tls)
 struct buffer *tls_output(struct tls *tls)
 {
     return &tls->output;
+}
+
+void tls_make_room(struct tls *tls, size_t len)
+{
+    struct tls_context *context = tls->context;
+    size_t room = len + (len / RECORD_DATA + 1) * RECORD_EXTRA;
+    if (tls->output.data == NULL && room >= SPARE_LEAST && context->spare_count > 0) {
+        tls->output = context->spares[--context->spare_count];
+        buffer_clear(&tls->output);
+    }
+    (void)buffer_reserve(&tls->output, room); /* over its limit tls_write says so */
+}
+
+void tls_give_back(struct tls *tls, struct buffer *sent)
+{
+    struct tls_context *context = tls->context;
+    bool is_good = sent->capacity >= SPARE_LEAST && sent->capacity <= SPARE_MOST;
+    if (!is_good || context->spare_count == TLS_SPARES) {
+        buffer_done(sent);
+        return;
+    }
+    context->spares[context->spare_count++] = *sent;
+    *sent = buffer_of(sent->limit);
 }

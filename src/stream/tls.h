@@ -140,5 +140,9 @@ void tls_finish(struct tls *tls);
 
 /* What has to be sent to the peer. The caller may swap it for another buffer, or consume it. */
 struct buffer *tls_output(struct tls *tls);
+/* Room in the output for so many bytes of data with what records add to them, at once. */
+void tls_make_room(struct tls *tls, size_t len);
+/* Empties a buffer that was an output; its memory is kept for others of the same context. */
+void tls_give_back(struct tls *tls, struct buffer *sent);
 
 #endif

@@ -280,6 +280,8 @@ void tls_context_unref(struct tls_context *context)
     }
     SSL_CTX_free(context->challenge);
     challenges_unmap(context->challenges);
+    while (context->spare_count > 0)
+        buffer_done(&context->spares[--context->spare_count]);
     BIO_meth_free(context->method);
     tls_tickets_done(&context->tickets);
     OPENSSL_cleanse(context->secret, sizeof(context->secret));

@@ -38,8 +38,12 @@ struct tls_tickets {
     struct tls_ticket_key keys[2][TLS_TICKET_AGES]; /* of TLS 1.2, 1.3 */
 };
 
+enum { TLS_SPARES = 4 };
+
 struct tls_context {
     int references;
+    struct buffer spares[TLS_SPARES]; /* memory of outputs that were sent, for the next */
+    size_t spare_count;
     struct tls_certificate certificates[TLS_PAIRS_LIMIT];
     size_t count;
     int64_t expires_s;
