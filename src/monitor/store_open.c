@@ -17,7 +17,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { PATH_SIZE = 512, RETRY_MS = 30000 };
+enum { PATH_SIZE = 512, RETRY_MS = 5000 };
 
 static const char magic[8] = "TRBopen";
 
@@ -126,9 +126,17 @@ static void index_names(struct store_server *server)
 static void get_onto_disk(struct store *store, struct store_server *server)
 {
     int64_t now_ms = clock_now_ms();
-    if (server->is_on_disk || now_ms - server->tried_ms < RETRY_MS)
+    bool is_whole = server->is_on_disk;
+    for (size_t i = 0; i < TIERS; i++)
+        is_whole = is_whole && server->rings[i] >= 0;
+    if (is_whole || now_ms - server->tried_ms < RETRY_MS)
         return;
     server->tried_ms = now_ms;
+    for (size_t i = 0; i < TIERS; i++)
+        if (server->rings[i] < 0)
+            server->rings[i] = open_ring(store, server->name, store_tiers[i].suffix);
+    if (server->is_on_disk)
+        return;
     struct open_file *open = map_file(store, server->name);
     if (open == NULL) {
         store_fail(store, NULL, errno);
