@@ -25,6 +25,7 @@ struct agent {
     struct metrics_page *page;
     struct uplink **uplinks;
     size_t uplink_count;
+    bool has_alerted; /* of this generation: that some series find no place */
 };
 
 static size_t agent_count(const struct generation *generation)
@@ -50,6 +51,11 @@ static void on_second(struct loop_timer *timer)
     int64_t wall_ms = clock_wall_ms();
     for (size_t i = 0; i < agent->uplink_count; i++)
         uplink_send(agent->uplinks[i], &agent->collect->table, wall_ms);
+    if (agent->collect->table.dropped > 0 && !agent->has_alerted) {
+        log_warn("agent", "there is more to measure than is kept: some series are left out",
+                 INT("limit", SAMPLE_SERIES));
+        agent->has_alerted = true;
+    }
     start_timer(agent);
 }
 
@@ -71,6 +77,7 @@ static enum err use(struct swap *swap, const struct generation *next, struct why
         return err;
     leave(agent);
     collect_use(agent->collect, next);
+    agent->has_alerted = false;
     agent->uplinks = memory_new_array(site->server_count, sizeof(struct uplink *));
     for (size_t i = 0; i < site->server_count; i++)
         if (site_watches(site, &site->servers[i]))

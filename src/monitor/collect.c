@@ -36,9 +36,24 @@ void collect_gauge(struct collect *collect, struct text name, double value)
         collect->table.series[at].value = value;
 }
 
+/* A series that is new goes on where that of the same name was before the reload. */
+static void go_on(struct collect *collect, struct sample_series *series)
+{
+    size_t at = sample_find(&collect->before, text_of(series->name));
+    if (at == SAMPLE_NONE || collect->before.series[at].kind != series->kind)
+        return;
+    struct sample_series *before = &collect->before.series[at];
+    series->total = before->total;
+    series->has_total = before->has_total;
+    series->totals = before->totals;
+    before->totals = NULL;
+}
+
 static void count(struct collect *collect, size_t at, int64_t total, double factor)
 {
     struct sample_series *series = &collect->table.series[at];
+    if (!series->has_total)
+        go_on(collect, series);
     if (series->has_total && total >= series->total && collect->elapsed_s > 0)
         series->value = (double)(total - series->total) * factor / collect->elapsed_s;
     series->total = total;
@@ -58,6 +73,8 @@ void collect_histogram(struct collect *collect, struct text name, const struct h
     if (at == SAMPLE_NONE)
         return;
     struct sample_series *series = &collect->table.series[at];
+    if (series->totals == NULL)
+        go_on(collect, series);
     bool is_first = series->totals == NULL;
     uint64_t total = 0;
     if (is_first)
@@ -351,15 +368,16 @@ void collect_free(struct collect *collect)
     collect_system_free(collect->system);
     collect_processes_free(collect->processes);
     sample_table_done(&collect->table);
+    sample_table_done(&collect->before);
     memory_free(collect);
 }
 
 void collect_use(struct collect *collect, const struct generation *generation)
 {
     collect->generation = generation;
-    sample_table_done(&collect->table);
+    sample_table_done(&collect->before);
+    collect->before = collect->table;
     sample_table_init(&collect->table);
-    collect->last_us = 0;
     find_counters(collect);
 }
 

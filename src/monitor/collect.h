@@ -12,7 +12,8 @@
 #include "process/table.h"
 
 struct collect {
-    struct sample_table table; /* this second's */
+    struct sample_table table;  /* this second's */
+    struct sample_table before; /* of the generation before: where its counters stood */
     const struct process *self;
     const struct generation *generation;
     double elapsed_s; /* since the second before; 0: this is the first */

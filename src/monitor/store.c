@@ -11,6 +11,8 @@
 #include <stdatomic.h>
 #include <sys/stat.h>
 
+enum { COMPACT_S = 300 }; /* between two looks for names that can go */
+
 /* ---- blocks ---- */
 
 /* Opens the block that a time is in; what was open is sealed. The start is set last, and none while
@@ -97,6 +99,11 @@ void store_add(struct store *store, struct text name, int64_t second,
     struct store_server *server = second > 0 ? store_server_get(store, name, true) : NULL;
     if (server == NULL)
         return;
+    if (server->index.dropped > 0 && second - server->compacted_s >= COMPACT_S) {
+        server->compacted_s = second;
+        server->index.dropped = 0;
+        store_compact(server);
+    }
     struct open_block *block = block_at(store, server, 0, second);
     uint16_t *row = block->codes[0][point_of(&store_tiers[0], second)];
     for (size_t tier = 1; tier < TIERS; tier++)

@@ -46,7 +46,7 @@ static bool is_good(const struct open_file *open)
 {
     bool is_good = memcmp(open->magic, magic, sizeof(magic)) == 0 &&
                    open->version == STORE_VERSION && open->size == sizeof(*open) &&
-                   open->name_count <= SAMPLE_SERIES && open->histogram_count <= STORE_HISTOGRAMS;
+                   open->name_count <= SAMPLE_SERIES;
     for (uint32_t i = 0; is_good && i < open->name_count; i++)
         is_good = is_good_name(&open->names[i]);
     for (size_t i = 0; is_good && i < TIERS; i++) {
@@ -106,9 +106,10 @@ static int open_ring(struct store *store, const char *name, const char *suffix)
     return ring;
 }
 
-static void index_names(struct store_server *server)
+void store_index(struct store_server *server)
 {
     struct open_file *open = server->open;
+    sample_table_done(&server->index);
     sample_table_init(&server->index);
     for (uint32_t i = 0; i < open->name_count; i++) {
         size_t at = sample_use(&server->index, (enum sample_kind)open->names[i].kind,
@@ -164,7 +165,7 @@ static bool open_server(struct store *store, struct store_server *server)
         return false;
     if (!is_good(server->open))
         begin(server->open);
-    index_names(server);
+    store_index(server);
     return true;
 }
 
@@ -215,6 +216,18 @@ struct store_server *store_server_get(struct store *store, struct text name, boo
     return server;
 }
 
+/* A place for the buckets of one more histogram, plus 1; 0: there is none. */
+static uint8_t free_histogram(const struct open_file *open)
+{
+    bool is_taken[STORE_HISTOGRAMS + 1] = { false };
+    for (uint32_t i = 0; i < open->name_count; i++)
+        is_taken[open->names[i].histogram] = true;
+    for (uint8_t place = 1; place <= STORE_HISTOGRAMS; place++)
+        if (!is_taken[place])
+            return place;
+    return 0;
+}
+
 size_t store_series(struct store_server *server, enum sample_kind kind, const char *name)
 {
     struct open_file *open = server->open;
@@ -226,8 +239,8 @@ size_t store_series(struct store_server *server, enum sample_kind kind, const ch
     place->kind = (uint8_t)kind;
     memcpy(place->name, name,
            strlen(name)); /* shorter than SAMPLE_NAME_SIZE, or it had no number */
-    if (kind == SAMPLE_HISTOGRAM && open->histogram_count < STORE_HISTOGRAMS)
-        place->histogram = (uint8_t)++open->histogram_count;
+    if (kind == SAMPLE_HISTOGRAM)
+        place->histogram = free_histogram(open);
     open->name_count = (uint32_t)at + 1;
     return at;
 }

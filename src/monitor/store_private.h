@@ -70,7 +70,7 @@ struct open_file {
     char magic[8];
     uint32_t version, size;
     int64_t newest_s; /* second that was added last */
-    uint32_t histogram_count;
+    uint32_t spare;
     uint32_t name_count; /* written after the name */
     struct open_name names[SAMPLE_SERIES];
     struct open_point points[TIERS]; /* that of the first tier is not used */
@@ -85,6 +85,7 @@ struct store_server {
     struct sample_table index; /* names of `open` by hash; the numbers are the same */
     int rings[TIERS];          /* -1: cannot be opened */
     int64_t tried_ms;          /* to get open onto the disk */
+    int64_t compacted_s;       /* when names were dropped last */
 };
 
 struct store {
@@ -101,6 +102,12 @@ void store_server_free(struct store_server *server);
 /* Number of the series in `open`, made when there is room; SAMPLE_NONE. */
 size_t store_series(struct store_server *server, enum sample_kind kind, const char *name);
 void store_fail(struct store *store, const char *what, int error);
+
+/* Reads the names of `open` into the index again. */
+void store_index(struct store_server *server);
+
+/* store_compact.c: drops the names that nothing open uses. Numbers of series change. */
+void store_compact(struct store_server *server);
 
 /* ---- store_block.c: a sealed block and its place ---- */
 

@@ -227,6 +227,49 @@ TEST(store_survives_broken_files)
     done(&stored);
 }
 
+/* 400 names that are there in one block of the longest tier only, and one that stays. */
+static void add_round(struct stored *stored, int round)
+{
+    char name[64];
+    sample_table_done(&stored->table);
+    sample_table_init(&stored->table);
+    for (int i = 0; i < 400; i++) {
+        snprintf(name, sizeof(name), "route/%d/%d/requests", round, i);
+        sample_use(&stored->table, SAMPLE_RATE, text_of(name));
+    }
+    size_t at = sample_use(&stored->table, SAMPLE_HISTOGRAM, T("time"));
+    for (int64_t i = 0; i < 700; i++) {
+        sample_clear(&stored->table);
+        for (int k = 0; k < 400; k++)
+            stored->table.series[k].value = k;
+        stored->table.series[at].value = 1;
+        sample_add_bucket(&stored->table.series[at], 100, 1);
+        store_add(stored->store, T("web-01"), START + round * 6 * 3600 + i, &stored->table);
+    }
+}
+
+TEST(store_makes_room_for_new_names)
+{
+    enum { ROUNDS = 4 };
+    char name[64];
+    struct stored stored;
+    struct histogram_sum sum;
+    REQUIRE(start(&stored), "started");
+    for (int round = 0; round < ROUNDS; round++) {
+        int64_t second = START + round * 6 * 3600;
+        add_round(&stored, round);
+        snprintf(name, sizeof(name), "route/%d/399/requests", round);
+        CHECK(ask(&stored, name, second + 600, second + 700).max == 399, "%s", name);
+    }
+    again(&stored);
+    CHECK(ask(&stored, "route/1/7/requests", START, START + 86400).max == 7, "an old one");
+    CHECK(ask(&stored, "route/3/7/requests", START, START + 86400).max == 7, "a new one");
+    store_histogram(stored.store, T("web-01"), T("time"), START, START + 86400, 1, &sum);
+    CHECK(sum.total == ROUNDS * 700 && sum.counts[100] == sum.total, "%llu requests",
+          (unsigned long long)sum.total);
+    done(&stored);
+}
+
 TEST(store_is_small)
 {
     enum { SERIES = 100, SECONDS = 7200 };

@@ -1,7 +1,6 @@
 """Agents on every server of a lab and one monitor: frames come over the channel between the servers, a
 server that is cut off is a gap, what it measured meanwhile comes later; and what all that costs."""
 import json
-import os
 import time
 
 import pytest
@@ -101,13 +100,17 @@ def seconds_used(pids):
 
 
 def test_agents_cost_next_to_nothing(lab):
-    """The measured figure is for the guide; here a limit that a busy machine keeps too."""
+    """Together at most 0.3 % of a core and 10 MB each; with the sanitizer some times more."""
+    times = 5 if harness.IS_SANITIZED else 1
     agents = lab.agents()
     assert len(agents) == len(SERVERS)
-    before, began = seconds_used(agents), time.monotonic()
-    harness.wait_for(lambda: time.monotonic() - began > 3, 20, "three seconds of measuring")
-    share = (seconds_used(agents) - before) / (time.monotonic() - began)
+    for _ in range(5):  # what others do to the caches of a busy machine is not meant
+        before, began = seconds_used(agents), time.monotonic()
+        harness.wait_for(lambda began=began: time.monotonic() - began > 3, 20, "three seconds")
+        share = (seconds_used(agents) - before) / (time.monotonic() - began)
+        if share < 0.003 * times:
+            break
     memory = [harness.private_kib(pid) for pid in agents]
     print(f"agents: {share * 100:.3f} % of a core together, {memory} KiB private memory")
-    assert share < float(os.environ.get("TRILITH_AGENTS_LIMIT", "0.006"))
-    assert max(memory) < 10 * 1024
+    assert share < 0.003 * times
+    assert max(memory) < 10 * 1024 * times
