@@ -324,6 +324,15 @@ static int run_edge(struct process *self)
 
 static const struct role edge_role = WEB_ROLE(run_edge, prepare_edge);
 
+/* ---- the page of the monitor ---- */
+
+static int run_monitor(struct process *self)
+{
+    return monitor_run(self, audit_write_picture);
+}
+
+static const struct role monitor_role = MONITOR_ROLE(run_monitor);
+
 /* ---- trilith explain ---- */
 
 /* Says whom of the pool the request would be given to; NULL: to none of the site file's. */
@@ -365,13 +374,23 @@ static void explain(const struct cli_question *question, struct buffer *out)
 
 int main(int argc, char **argv)
 {
-    static const struct role *const roles[] = {
-        &peer_role, &database_role, &keeper_role, &replication_role,    &sql_role,
-        &app_role,  &command_role,  &php_role,    &health_process_role, &acme_role,
-        &edge_role, &dns_role,      &agent_role,  &monitor_role,        &notify_role,
-        &figures_role,
-        NULL
-    };
+    static const struct role *const roles[] = { &peer_role,
+                                                &database_role,
+                                                &keeper_role,
+                                                &replication_role,
+                                                &sql_role,
+                                                &app_role,
+                                                &command_role,
+                                                &php_role,
+                                                &health_process_role,
+                                                &acme_role,
+                                                &edge_role,
+                                                &dns_role,
+                                                &agent_role,
+                                                &monitor_role,
+                                                &notify_role,
+                                                &figures_role,
+                                                NULL };
     static const struct cli_tool tools[] = {
         { "lab", "up|down|...", "Run the whole topology of a site on this machine", lab_usage,
           lab_command },

@@ -56,6 +56,7 @@ class Page {
     $("#site").textContent = site.site;
     $("#version").textContent = `Trilith ${site.version} on ${site.monitor}`;
     this.topology.draw(site);
+    $("#legend-single").hidden = !$("#topology .single");
     this.isBuilt = false;
   }
 

@@ -66,6 +66,27 @@ function databaseEdges(users, databases, primary) {
   return edges;
 }
 
+/* What trilith draw knows of the site: single points of failure, and how an edge speaks. */
+class Picture {
+  constructor(picture) {
+    const nodes = picture?.nodes ?? [];
+    const name = (i) => `${nodes[i].server}/${nodes[i].part}`;
+    this.singles = new Set(nodes.filter((node) => node.single).map((node) => `${node.server}/${node.part}`));
+    this.links = new Map((picture?.links ?? []).map((link) => [`${name(link.from)} ${name(link.to)}`, picture.edges[link.edge]]));
+  }
+
+  isSingle(server, tier) {
+    return this.singles.has(`${server}/${tier}`);
+  }
+
+  /* "https 443", "mysql 3306, not encrypted", or nothing. */
+  speech(from, to) {
+    const edge = from[1] === "internet" ? null : this.links.get(`${from.join("/")} ${to.join("/")}`);
+    if (!edge) return "";
+    return ` by ${edge.speaks || edge.protocol} ${edge.port}${edge.cleartext ? ", not encrypted" : ""}`;
+  }
+}
+
 export class Topology {
   /* onPick: called with the name of a server that was chosen. */
   constructor(element, onPick) {
@@ -76,6 +97,7 @@ export class Topology {
   draw(site) {
     const isNarrow = this.element.clientWidth < 720;
     this.site = site;
+    this.picture = new Picture(site.picture);
     this.plan = layout(site, isNarrow);
     const { width, height } = this.plan;
     const svg = make("svg", {
@@ -113,7 +135,9 @@ export class Topology {
 
   drawNode(svg, node) {
     const group = make("g", { class: `node ${node.tier}` }, svg);
-    make("rect", { x: node.x, y: node.y, width: node.w, height: node.h, rx: 8 }, group);
+    if (this.picture.isSingle(node.box.name, node.tier))
+      make("rect", { x: node.x - 3, y: node.y - 3, width: node.w + 6, height: node.h + 6, rx: 10, class: "single" }, group);
+    make("rect", { x: node.x, y: node.y, width: node.w, height: node.h, rx: 8, class: "face" }, group);
     const title = make("text", { x: node.x + 11, y: node.y + 19, class: "role" }, group, tierTitle(node.tier));
     const figure = make("text", { x: node.x + 11, y: node.y + 36, class: "figure" }, group, "");
     return { node, group, title, figure };
@@ -144,7 +168,9 @@ export class Topology {
     setText(note, isSilent && age != null ? duration(age / 1000) : side);
     const { cpu } = serverFigures(now, box.name);
     bar.setAttribute("width", Math.max(0, Math.min(100, cpu ?? 0)) / 100 * (box.w - 28));
-    const state = `${box.name}: ${isSilent ? "silent" : `processor ${format.percent(cpu)}`}`;
+    const singles = box.tiers.filter((tier) => this.picture.isSingle(box.name, tier)).map(tierTitle);
+    const warning = singles.length > 0 ? `; single point of failure: ${singles.join(", ")}` : "";
+    const state = `${box.name}: ${isSilent ? "silent" : `processor ${format.percent(cpu)}`}${warning}`;
     setText(hint, state);
     group.setAttribute("aria-label", state);
   }
@@ -217,6 +243,6 @@ export class Topology {
     edge.path.style.strokeWidth = String(1.25 + (flow > 0 ? Math.min(1.75, 0.5 * Math.log10(flow + 1)) : 0));
     const isInside = edge.from[0] === edge.to[0];
     setText(edge.label, flow > 0 && !isInside && edge.from[0] !== "internet" ? format.rate(flow) : "");
-    setText(edge.title, `${edge.from.join(" ")} → ${edge.to.join(" ")}: ${isDown ? "down" : format.rate(flow)}`);
+    setText(edge.title, `${edge.from.join(" ")} → ${edge.to.join(" ")}${this.picture.speech(edge.from, edge.to)}: ${isDown ? "down" : format.rate(flow)}`);
   }
 }

@@ -19,7 +19,7 @@ _trilith_options() {
         up) echo --background --state --quiet --json ;;
         run) echo --server --background --state --quiet --json ;;
         status) echo --all --state --json ;;
-        top) echo --state --json ;;
+        top | dashboard) echo --state --json ;;
         explain) echo --method --header --from --site --server --state ;;
         alerts | backend) echo --site --state --quiet --json ;;
         reload) echo --state --quiet --json ;;
@@ -41,7 +41,7 @@ _trilith_options() {
 
 _trilith() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command= state= i
-    local commands="check init up run status top explain alerts backend reload stop logs serve app proxy lab audit draw database sql schema help version"
+    local commands="check init up run status top explain dashboard alerts backend reload stop logs serve app proxy lab audit draw database sql schema help version"
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         [ "${COMP_WORDS[i]}" = --state ] && state=${COMP_WORDS[i + 1]}
@@ -67,7 +67,7 @@ _trilith() {
         check | init | up | run)
             mapfile -t COMPREPLY < <(compgen -f -X '!*.y?(a)ml' -- "$word"; compgen -d -- "$word")
             compopt -o filenames 2>/dev/null ;;
-        status | top | reload | stop | logs)
+        status | top | dashboard | reload | stop | logs)
             mapfile -t COMPREPLY < <(compgen -W "$(_trilith_sites "$state")" -- "$word"
                                      compgen -f -X '!*.y?(a)ml' -- "$word") ;;
         alerts)

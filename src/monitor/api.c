@@ -83,6 +83,21 @@ static void write_app(struct buffer *out, const struct site *site, const struct 
     buffer_append(out, T("]}"));
 }
 
+/* One that cannot be made is left out. */
+static void write_picture(const struct api *api, struct buffer *out)
+{
+    struct buffer picture = buffer_of(API_ANSWER_LIMIT);
+    if (api->source.picture != NULL)
+        api->source.picture(api->generation->site, &picture);
+    while (picture.len > 0 && picture.data[picture.len - 1] == '\n')
+        picture.len--; /* an event's data is one line */
+    if (picture.len > 0 && !picture.failed) {
+        buffer_append(out, T(",\"picture\":"));
+        buffer_append(out, buffer_text(&picture));
+    }
+    buffer_done(&picture);
+}
+
 void api_write_site(const struct api *api, struct buffer *out)
 {
     const struct site *site = api->generation->site;
@@ -108,10 +123,7 @@ void api_write_site(const struct api *api, struct buffer *out)
         buffer_append(out, T(",\"primary\":"));
         write_string(out, site->database.primary->name);
     }
-    if (api->source.picture != NULL) {
-        buffer_append(out, T(",\"picture\":"));
-        api->source.picture(site, out);
-    }
+    write_picture(api, out);
     buffer_append_byte(out, '}');
 }
 

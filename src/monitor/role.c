@@ -33,21 +33,22 @@ struct monitor {
     struct alerts *alerts; /* NULL before the first generation */
     struct page *page;     /* the same */
     struct page_happen happen;
+    void (*picture)(const struct site *site, struct buffer *out);
     int64_t trouble_ms; /* when the store's trouble was last logged; 0: never */
     bool has_shown_size;
 };
 
-static size_t monitor_count(const struct generation *generation)
+size_t monitor_count(const struct generation *generation)
 {
     return site_watches(generation->site, generation->server) ? 1 : 0;
 }
 
-static void monitor_title(const struct generation *generation, size_t index, char *out, size_t size)
+void monitor_title(const struct generation *generation, size_t index, char *out, size_t size)
 {
     snprintf(out, size, "monitor");
 }
 
-static enum err prepare(struct generation *generation, struct why *why)
+enum err monitor_prepare(struct generation *generation, struct why *why)
 {
     enum err err = intake_prepare(generation, why);
     return err == OK ? page_prepare(generation, why) : err;
@@ -139,7 +140,8 @@ static enum err use(struct swap *swap, const struct generation *next, struct why
                                            .store = monitor->store,
                                            .context = &monitor->happen,
                                            .alerts = page_happen_alerts,
-                                           .events = page_happen_events };
+                                           .events = page_happen_events,
+                                           .picture = monitor->picture };
         monitor->page = page_new(swap->self, monitor->loop, &source);
     }
     now_use(monitor->now, next->site);
@@ -153,11 +155,12 @@ static enum err use(struct swap *swap, const struct generation *next, struct why
     return err;
 }
 
-static int run(struct process *self)
+int monitor_run(struct process *self, void (*picture)(const struct site *site, struct buffer *out))
 {
     static const struct swap_steps steps = { .area = "monitor", .use = use };
     struct why why = { "" };
     struct monitor *monitor = NEW(struct monitor);
+    monitor->picture = picture;
     struct intake_calls calls = { .context = monitor, .frame = on_frame, .command = on_command };
     enum err err = loop_new(LOOP_EPOLL, &monitor->loop, &why);
     if (err == OK) {
@@ -176,16 +179,3 @@ static int run(struct process *self)
     store_close(monitor->store);
     return 0;
 }
-
-const struct role monitor_role = {
-    .name = "monitor",
-    .summary = "keeps what the servers measure, watches it and shows it",
-    .reload = RELOAD_SWAP,
-    .start_order = 6, /* right after peer: the start of the rest is seen */
-    .needs = "monitor.",
-    .count = monitor_count,
-    .title = monitor_title,
-    .prepare = prepare,
-    .run = run,
-    .folder = "monitor",
-};
