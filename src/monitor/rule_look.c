@@ -318,9 +318,10 @@ static bool is_database(struct text backend)
 /* "web/web-01": the server, when the last part is one. */
 static int server_of(const struct rule_look *look, struct text backend)
 {
-    const char *slash = backend.len > 0 ? memrchr(backend.data, '/', backend.len) : NULL;
-    return slash != NULL ? find_server(look, text_skip(backend, (size_t)(slash + 1 - backend.data)))
-                         : RULE_NO_SERVER;
+    struct text name = backend;
+    while (text_find(name, '/') >= 0)
+        name = text_skip(name, (size_t)text_find(name, '/') + 1);
+    return name.len < backend.len ? find_server(look, name) : RULE_NO_SERVER;
 }
 
 typedef double judge_seen(const struct seen *seen);
