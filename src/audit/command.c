@@ -5,6 +5,7 @@
 #include "audit/report.h"
 #include "audit/say.h"
 
+#include "core/clock.h"
 #include "core/memory.h"
 
 #include <getopt.h>
@@ -115,13 +116,15 @@ static int run(const struct site *site, const struct audit_options *options)
     if (order == 0)
         order = site->server_count > MANY_SERVERS ? 2 : CUT_ORDER;
     int status = SAY_FAILED;
-    if (audit_make(site, arena, order, &audit) == OK)
+    if (audit_make(site, arena, order, &audit) == OK) {
+        find_files(audit, clock_wall_ms() / 1000);
         status = print_audit(audit, options);
-    else
+    } else {
         fprintf(stderr,
                 "trilith audit: the site is too large for its sets of %zu failures; try "
                 "--order 1\n",
                 order);
+    }
     arena_free(arena);
     return status;
 }

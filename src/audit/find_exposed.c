@@ -176,6 +176,19 @@ static void find_firewall(struct audit *audit)
                T("firewall: { admin: [192.0.2.0/24] }\n"));
 }
 
+/* Whether each server of the monitor does something else for visitors. */
+static bool falls_too(const struct site *site)
+{
+    for (size_t i = 0; i < site->server_count; i++) {
+        const struct site_server *server = &site->servers[i];
+        bool is_busy = site_is_door(site, server) || site_serves(site, server) ||
+                       (site->database.is_present && site_is_on(site, &site->database.on, server));
+        if (site_is_on(site, &site->monitor.on, server) && !is_busy)
+            return false;
+    }
+    return true;
+}
+
 static void find_monitoring(struct audit *audit)
 {
     const struct site *site = audit->site;
@@ -188,10 +201,16 @@ static void find_monitoring(struct audit *audit)
                         : T("monitor: { alerts: { webhook: \"https://...\" } }\n"));
         return;
     }
-    if (!has_key(audit, "monitor.alerts"))
+    if (site->monitor.alerts.receiver_count == 0)
         finding_add(audit, FINDING_NO_RECEIVER, site->name, site_key_place(site, "monitor"),
                     T("What the monitor notices stands on its page only: nobody is woken."),
                     T("monitor: { alerts: { webhook: \"https://...\" } }\n"));
+    if (site->server_count > 1 && falls_too(site))
+        finding_add(audit, FINDING_WATCHER_FALLS, name_servers(audit, &site->monitor.on),
+                    site_key_place(site, "monitor.on"),
+                    T("When that server fails, who should say so is gone with it; visitors notice "
+                      "first."),
+                    T("servers: { mon-01: ADDRESS }\nmonitor: { on: mon-01 }\n"));
 }
 
 /* ---- trust and secrets ---- */

@@ -56,6 +56,18 @@ static int compare(const void *left, const void *right)
                                           : text_compare(a->element, b->element);
 }
 
+void findings_sort(struct audit *audit)
+{
+    qsort(audit->findings, audit->finding_count, sizeof(*audit->findings), compare);
+}
+
+/* Those of find_files are not known yet. */
+static bool is_of_files(struct text id)
+{
+    return text_equal(id, text_of(finding_kinds[FINDING_KEY_READABLE].id)) ||
+           text_equal(id, text_of(finding_kinds[FINDING_CERTIFICATE_ENDS].id));
+}
+
 /* What the file bears and nobody found. */
 static void find_unused(struct audit *audit)
 {
@@ -67,7 +79,7 @@ static void find_unused(struct audit *audit)
             is_used = text_equal(accepted->id, text_of(finding_kinds[audit->findings[j].id].id)) &&
                       (text_is_empty(accepted->element) ||
                        text_equal(accepted->element, audit->findings[j].element));
-        if (!is_used)
+        if (!is_used && !is_of_files(accepted->id))
             finding_add(audit, FINDING_ACCEPT_UNUSED, accepted->id, accepted->place,
                         arena_print(audit->arena,
                                     "`audit.accept` names '%.*s', which was not found: it would "
@@ -108,7 +120,7 @@ enum err audit_make(const struct site *site, struct arena *arena, size_t order,
     find_data(audit);
     find_rest(audit);
     find_unused(audit);
-    qsort(audit->findings, audit->finding_count, sizeof(*audit->findings), compare);
+    findings_sort(audit);
     *audit_out = audit;
     return audit->failed ? ERR_LIMIT : OK;
 }

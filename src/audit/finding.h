@@ -44,6 +44,7 @@ enum severity { SEVERITY_LOW, SEVERITY_MEDIUM, SEVERITY_HIGH };
     X(NO_MONITORING, "no-monitoring", MEDIUM,                                                      \
       "no monitoring: nobody is told when something fails")                                        \
     X(NO_RECEIVER, "no-receiver", MEDIUM, "alerts reach nobody")                                   \
+    X(WATCHER_FALLS, "monitor-falls-too", LOW, "the monitor fails with what it watches")           \
     X(ASYNC, "async-replication", MEDIUM, "acknowledged writes can be lost with the primary")      \
     X(NO_BACKUP, "no-backup", MEDIUM, "there is no backup")                                        \
     X(FEW_CONNECTIONS, "few-connections", MEDIUM,                                                  \
@@ -54,6 +55,8 @@ enum severity { SEVERITY_LOW, SEVERITY_MEDIUM, SEVERITY_HIGH };
     X(NO_CHECK, "no-check", LOW, "nobody looks whether the servers of the pool work")              \
     X(TRUSTS_ANYONE, "trusts-anyone", HIGH, "anyone may say which address he has")                 \
     X(SECRET_IN_FILE, "secret-in-file", MEDIUM, "a secret stands in the site file")                \
+    X(KEY_READABLE, "key-readable", HIGH, "others can read a private key")                         \
+    X(CERTIFICATE_ENDS, "certificate-ends", MEDIUM, "a certificate ends soon")                     \
     X(RUNS_AS_ROOT, "runs-as-root", HIGH, "the application runs as root")                          \
     X(AVAILABILITY, "availability-missed", MEDIUM, "less is to be expected than is promised")      \
     X(FAILOVER, "failover-missed", MEDIUM, "the primary is moved by hand only")                    \
@@ -118,6 +121,13 @@ void find_cleartext(struct audit *audit);
 void find_open(struct audit *audit); /* firewall, monitoring, trust, secrets */
 void find_data(struct audit *audit); /* replication, backups, connections */
 void find_rest(struct audit *audit); /* names, addresses, checks, objectives */
+
+/* Looks at the files of certificates, too (files.c): after audit_make, for who may read them.
+ * now_s: wall clock. The findings are in order again. */
+void find_files(struct audit *audit, int64_t now_s);
+
+/* After findings were added: worst first. */
+void findings_sort(struct audit *audit);
 
 /* Whether the key is written: one of the upper two levels, as "tls.inside". */
 bool has_key(const struct audit *audit, const char *path);

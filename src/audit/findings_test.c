@@ -73,7 +73,8 @@ static const struct {
       "medium async-replication web-01 @7\n"
       "medium no-backup guestbook @7\n"
       "low fate-unknown web-01 and web-02 @2\n"
-      "low all-in-one web-01 and web-02 @7\n" },
+      "low all-in-one web-01 and web-02 @7\n"
+      "low monitor-falls-too lb-01 @9\n" },
     { "nothing single but the writable database, what is known accepted",
       "site: www.foobar.com\n"
       "servers:\n"

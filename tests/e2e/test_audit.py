@@ -137,6 +137,22 @@ def test_tls_that_ends_at_the_balancer(workshop):
     assert lines[place["line"] - 1].startswith("tls:") and "inside: mutual" in place["fix"]
 
 
+def test_certificates_that_end_and_keys_that_others_read(workshop):
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                    "-nodes", "-subj", "/CN=www.example.com", "-days", "5", "-keyout", "key.pem",
+                    "-out", "chain.pem"], cwd=workshop.folder, check=True, capture_output=True)
+    workshop.write("site.yaml", "site: www.example.com\nweb: { static: { /: . } }\n"
+                                "tls: { certificate: { chain: chain.pem, key: key.pem }, hsts: 1y }\n")
+    (workshop.folder / "key.pem").chmod(0o640)
+    found = {finding["id"]: finding for finding in audit(workshop, "site.yaml")["findings"]}
+    assert found["certificate-ends"]["severity"] == "medium" and found["certificate-ends"]["line"] == 3
+    assert any(f"In {days} days" in found["certificate-ends"]["consequence"] for days in (4, 5))
+    assert found["key-readable"]["severity"] == "high" and found["key-readable"]["line"] == 3
+    assert "chmod 600" in found["key-readable"]["fix"]
+    (workshop.folder / "key.pem").chmod(0o600)
+    assert "key-readable" not in ids(audit(workshop, "site.yaml"))
+
+
 def test_exit_status_and_words(workshop):
     workshop.write("site.yaml", text_of(TOPOLOGIES["one balancer, three behind"]))
     done = workshop.run("audit", "site.yaml")
