@@ -25,13 +25,14 @@ struct collect_system {
     struct collect_file pressure[PRESSURES];
     struct collect_name unwanted[64]; /* names of /proc/diskstats that are no whole disks */
     size_t unwanted_count;
-    uint64_t cpu[8]; /* the line "cpu" the last time */
-    bool has_cpu;
+    uint64_t cpu[8];          /* the line "cpu" */
+    double processors, ticks; /* how many; of one in a second */
 };
 
 struct collect_system *collect_system_new(void)
 {
     struct collect_system *system = NEW(struct collect_system);
+    system->ticks = (double)sysconf(_SC_CLK_TCK);
     collect_file_open(&system->stat, "/proc/stat", SMALL);
     collect_file_open(&system->load, "/proc/loadavg", 128);
     collect_file_open(&system->memory, "/proc/meminfo", SMALL);
@@ -59,41 +60,42 @@ void collect_system_free(struct collect_system *system)
 
 /* ---- processor ---- */
 
-/* Shares of all processors' time; what is not idle and not named is system. */
+enum { USER, NICE, SYSTEM, IDLE, IOWAIT, IRQ, SOFTIRQ, STEAL, CPU_FIELDS };
+
+/* A share of all processors' time, in %; ticks: of it, since boot. */
+static void add_share(struct collect *collect, const char *name, uint64_t ticks)
+{
+    const struct collect_system *system = collect->system;
+    size_t at = sample_use(&collect->table, SAMPLE_RATE, text_of(name));
+    if (at == SAMPLE_NONE)
+        return;
+    collect_counter(collect, text_of(name), (int64_t)ticks,
+                    100.0 / (system->ticks * system->processors));
+    double *value = &collect->table.series[at].value;
+    if (*value > 100) /* a tick may fall into the next second */
+        *value = 100;
+}
+
 static void add_cpu(struct collect *collect)
 {
-    enum { USER, NICE, SYSTEM, IDLE, IOWAIT, IRQ, SOFTIRQ, STEAL, FIELDS };
-    static const struct {
-        const char *name;
-        int first, second, third;
-    } shares[] = {
-        { "cpu.user", USER, NICE, -1 }, { "cpu.system", SYSTEM, IRQ, SOFTIRQ },
-        { "cpu.idle", IDLE, -1, -1 },   { "cpu.iowait", IOWAIT, -1, -1 },
-        { "cpu.steal", STEAL, -1, -1 },
-    };
     struct collect_system *system = collect->system;
     struct text all = collect_file_read(&system->stat), line = text_next(&all, '\n');
-    uint64_t now[FIELDS], grown[FIELDS], sum = 0;
+    uint64_t *cpu = system->cpu, busy = 0;
     if (!text_starts_with(line, T("cpu ")))
         return;
-    for (size_t i = 0; i < FIELDS; i++) {
-        now[i] = collect_number(&line);
-        /* the kernel's idle and iowait may step back a little */
-        grown[i] = now[i] > system->cpu[i] ? now[i] - system->cpu[i] : 0;
-        sum += grown[i];
+    for (size_t i = 0; i < CPU_FIELDS; i++) {
+        uint64_t now = collect_number(&line);
+        cpu[i] = now > cpu[i] ? now : cpu[i]; /* the kernel's iowait may step back a little */
+        busy += i != IDLE && i != IOWAIT ? cpu[i] : 0;
     }
-    for (size_t i = 0; i < COUNT(shares) && system->has_cpu && sum > 0; i++) {
-        uint64_t share = grown[shares[i].first];
-        share += shares[i].second >= 0 ? grown[shares[i].second] : 0;
-        share += shares[i].third >= 0 ? grown[shares[i].third] : 0;
-        collect_gauge(collect, text_of(shares[i].name), 100.0 * (double)share / (double)sum);
-    }
-    if (system->has_cpu && sum > 0)
-        collect_gauge(collect, T("cpu.busy"),
-                      100.0 * (double)(sum - grown[IDLE] - grown[IOWAIT]) / (double)sum);
-    memcpy(system->cpu, now, sizeof(now));
-    system->has_cpu = true;
-    collect_gauge(collect, T("cpu.count"), (double)sysconf(_SC_NPROCESSORS_ONLN));
+    system->processors = (double)sysconf(_SC_NPROCESSORS_ONLN);
+    add_share(collect, "cpu.user", cpu[USER] + cpu[NICE]);
+    add_share(collect, "cpu.system", cpu[SYSTEM] + cpu[IRQ] + cpu[SOFTIRQ]);
+    add_share(collect, "cpu.iowait", cpu[IOWAIT]);
+    add_share(collect, "cpu.steal", cpu[STEAL]);
+    add_share(collect, "cpu.idle", cpu[IDLE]);
+    add_share(collect, "cpu.busy", busy);
+    collect_gauge(collect, T("cpu.count"), system->processors);
 }
 
 static void add_load(struct collect *collect)

@@ -55,6 +55,7 @@ TEST(collect_measures_this_machine)
     CHECK(fabs(value(&all, "memory.total") - pages) < pages / 50, "memory");
     CHECK(value(&all, "memory.available") <= value(&all, "memory.total"), "some of it");
     CHECK(value(&all, "disk.free") <= value(&all, "disk.total"), "disk");
+    CHECK(value(&all, "cpu.busy") >= 0 && value(&all, "cpu.busy") <= 100, "a share");
     CHECK(value(&all, "net.rx") >= 0 && value(&all, "net.tx") >= 0, "network");
     CHECK(isnan(value(&all, "db.queries")), "there is no database");
     CHECK(!isnan(value(&all, "http.requests")), "there is a web server");

@@ -17,12 +17,12 @@ struct family {
 };
 
 static const struct family families[] = {
-    { "", "cpu.user", "cpu_user_ratio", NULL, SAMPLE_GAUGE, 0.01, "Time in programs" },
-    { "", "cpu.system", "cpu_system_ratio", NULL, SAMPLE_GAUGE, 0.01, "Time in the kernel" },
-    { "", "cpu.iowait", "cpu_iowait_ratio", NULL, SAMPLE_GAUGE, 0.01, "Idle, waiting for disks" },
-    { "", "cpu.steal", "cpu_steal_ratio", NULL, SAMPLE_GAUGE, 0.01, "Taken by the hypervisor" },
-    { "", "cpu.busy", "cpu_busy_ratio", NULL, SAMPLE_GAUGE, 0.01, "Neither idle nor iowait" },
-    { "", "cpu.idle", "cpu_idle_ratio", NULL, SAMPLE_GAUGE, 0.01, "Idle time" },
+    { "", "cpu.user", "cpu_user_seconds", NULL, SAMPLE_RATE, 0.01, "Time in programs" },
+    { "", "cpu.system", "cpu_system_seconds", NULL, SAMPLE_RATE, 0.01, "Time in the kernel" },
+    { "", "cpu.iowait", "cpu_iowait_seconds", NULL, SAMPLE_RATE, 0.01, "Idle, waiting for disks" },
+    { "", "cpu.steal", "cpu_steal_seconds", NULL, SAMPLE_RATE, 0.01, "Taken by the hypervisor" },
+    { "", "cpu.busy", "cpu_busy_seconds", NULL, SAMPLE_RATE, 0.01, "Neither idle nor iowait" },
+    { "", "cpu.idle", "cpu_idle_seconds", NULL, SAMPLE_RATE, 0.01, "Idle time" },
     { "", "cpu.count", "cpus", NULL, SAMPLE_GAUGE, 0, "Processors" },
     { "", "load.1", "load1", NULL, SAMPLE_GAUGE, 0, "Load average of a minute" },
     { "", "memory.total", "memory_total_bytes", NULL, SAMPLE_GAUGE, 0, "Memory of the machine" },

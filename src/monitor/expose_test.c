@@ -11,8 +11,8 @@ static bool has(const struct buffer *out, const char *line)
 static void fill(struct sample_table *table)
 {
     sample_table_init(table);
-    struct sample_series *series = &table->series[sample_use(table, SAMPLE_GAUGE, T("cpu.user"))];
-    series->value = 12.5;
+    struct sample_series *series = &table->series[sample_use(table, SAMPLE_GAUGE, T("load.1"))];
+    series->value = 0.125;
     series = &table->series[sample_use(table, SAMPLE_RATE, T("http.requests"))];
     series->total = 42;
     series->has_total = true;
@@ -44,7 +44,7 @@ TEST(expose_writes_text)
     fill(&table);
     expose_write(&table, EXPOSE_TEXT, &out);
     static const char *const lines[] = {
-        "# TYPE trilith_cpu_user_ratio gauge\ntrilith_cpu_user_ratio 0.125\n",
+        "# TYPE trilith_load1 gauge\ntrilith_load1 0.125\n",
         "# TYPE trilith_requests_total counter\ntrilith_requests_total 42\n",
         "trilith_network_received_bytes_total{interface=\"eth0\"} 9007199254740\n",
         "trilith_filesystem_free_bytes{path=\"/\"} 1000000000000\n",
