@@ -177,6 +177,25 @@ TEST(alert_of_replication)
     scene_free(scene);
 }
 
+TEST(alert_of_a_replica_that_applies_nothing)
+{
+    struct scene *scene = scene_new("{}");
+    for (int second = 0; second < 20; second++) {
+        scene_say(scene, WEB_2, "backend/database/web-02/lag_ms", 300 + 1000 * second);
+        scene_seconds(scene, 1);
+    }
+    CHECK(scene_said(scene, "tell replication-stopped database/web-02; "), "long before the limit");
+    scene_say(scene, WEB_2, "backend/database/web-02/lag_ms", 0);
+    scene_seconds(scene, 10);
+    CHECK(scene_said(scene, "end replication-stopped database/web-02; "), "it goes on");
+    for (int second = 0; second < 60; second++) {
+        scene_say(scene, WEB_2, "backend/database/web-02/lag_ms", 500 * second);
+        scene_seconds(scene, 1);
+    }
+    CHECK(scene_said(scene, ""), "slow is not stopped");
+    scene_free(scene);
+}
+
 TEST(alert_of_the_database)
 {
     struct scene *scene = scene_new("{}");

@@ -274,6 +274,9 @@ void alerts_tick(struct alerts *alerts, const struct now *now)
     struct alert_hearer hearer = { hear_alert, alerts };
     int64_t now_ms = clock_now_ms(), wall_ms = clock_wall_ms();
     open_store(alerts);
+    alerts->heard = 0;
+    for (size_t i = 0; i < now->count; i++)
+        alerts->heard += !now_is_silent(&now->servers[i], now_ms);
     alerts->is_teller = is_teller(alerts, now);
     derive_look(alerts->derive, now, now_ms, wall_ms, hear_event, alerts);
     alert_book_tick(alerts->book, alerts->rules, now, now_ms, wall_ms, &hearer);

@@ -97,9 +97,11 @@ static void answer_list(struct alerts *alerts, struct buffer *out)
     write_silences(alerts, out);
     buffer_append(out, T("],\"receivers\":["));
     write_receivers(alerts, out);
-    buffer_print(out, "],\"left_out\":%zu,\"given_up\":%llu,\"looked\":%llu}", writing.left_out,
-                 (unsigned long long)alerts->outbox.given_up,
-                 (unsigned long long)alerts->book->turn);
+    buffer_print(out,
+                 "],\"left_out\":%zu,\"given_up\":%llu,\"looked\":%llu,"
+                 "\"servers\":%zu,\"heard\":%zu}",
+                 writing.left_out, (unsigned long long)alerts->outbox.given_up,
+                 (unsigned long long)alerts->book->turn, alerts->site->server_count, alerts->heard);
 }
 
 /* ---- silences ---- */

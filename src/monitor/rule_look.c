@@ -111,13 +111,17 @@ static struct seen *use_seen(struct rules *rules, struct text name, int64_t now_
         map_put(&rules->seen, name, seen);
     }
     if (seen->turn != rules->turn)
-        *seen = (struct seen){ .turn = rules->turn, .used_ms = now_ms };
+        *seen = (struct seen){ .turn = rules->turn,
+                               .used_ms = now_ms,
+                               .stuck_ms = seen->stuck_ms,
+                               .stuck_lag_ms = seen->stuck_lag_ms };
     return seen;
 }
 
 struct seeing {
     struct rules *rules;
     int64_t now_ms;
+    struct text observer;
 };
 
 /* backend/NAME/{state,role,lag_ms} as one server has it. */
@@ -136,8 +140,14 @@ static void see(void *context, const struct sample_series *series)
     if (!is_state && !is_role && !is_lag)
         return;
     struct seen *seen = use_seen(seeing->rules, backend, seeing->now_ms);
-    seen->is_up |= is_state && (value == HEALTH_UP || value == HEALTH_DRAINING);
-    seen->is_down |= is_state && value == HEALTH_DOWN;
+    bool is_own = text_ends_with(backend, seeing->observer) && backend.len > seeing->observer.len &&
+                  backend.data[backend.len - seeing->observer.len - 1] == '/';
+    bool is_up = is_state && (value == HEALTH_UP || value == HEALTH_DRAINING);
+    bool is_down = is_state && value == HEALTH_DOWN;
+    seen->is_own_up |= is_own && is_up;
+    seen->is_own_down |= is_own && is_down;
+    seen->up += !is_own && is_up;
+    seen->down += !is_own && is_down;
     seen->is_primary |= is_role && value == HEALTH_ROLE_PRIMARY;
     seen->is_replica |= is_role && value == HEALTH_ROLE_REPLICA;
     if (is_lag && series->value >= 0) {
@@ -146,12 +156,31 @@ static void see(void *context, const struct sample_series *series)
     }
 }
 
+/* A replica that applies nothing falls behind by a second every second. */
+static void follow_lag(struct seen *seen)
+{
+    enum { SLACK_MS = 1500 };
+    double passed_ms = (double)(seen->used_ms - seen->stuck_ms);
+    double grown_ms = seen->lag_ms - seen->stuck_lag_ms;
+    if (seen->has_lag && seen->stuck_ms != 0 && grown_ms >= 0.8 * passed_ms - SLACK_MS)
+        return;
+    seen->stuck_ms = seen->used_ms;
+    seen->stuck_lag_ms = seen->has_lag ? seen->lag_ms : 0;
+}
+
 void rules_see(struct rules *rules, const struct rule_look *look)
 {
-    struct seeing seeing = { rules, look->now_ms };
-    for (size_t i = 0; i < look->now->count; i++)
+    struct seeing seeing = { rules, look->now_ms, { NULL, 0 } };
+    for (size_t i = 0; i < look->now->count; i++) {
+        seeing.observer = name_of(look, i);
         if (speaks(look, i))
             now_each(&look->now->servers[i], T("backend/"), see, &seeing);
+    }
+    size_t at = 0;
+    struct map_entry *entry;
+    while ((entry = map_next(&rules->seen, &at)) != NULL)
+        if (((struct seen *)entry->value)->turn == rules->turn)
+            follow_lag(entry->value);
 }
 
 /* Each of them begins with used_ms after its other members: so one function for each kind. */
@@ -339,10 +368,18 @@ static void each_seen(struct rules *rules, const struct rule *rule, const struct
     }
 }
 
-/* Who cannot reach it while others can has a problem of its own, and it counts all the same. */
+static bool is_up(const struct seen *seen)
+{
+    return seen->is_own_up || seen->up > 0;
+}
+
+/* One server that cannot reach it has a problem of its own when the server that it is on is sure of
+ * it; two are right. Where nobody is on it, who does not reach it is believed. */
 static double judge_down(const struct seen *seen)
 {
-    return seen->is_down ? 1 : seen->is_up ? 0 : NAN;
+    if (seen->is_own_up)
+        return seen->up == 0 && seen->down > 1;
+    return seen->is_own_down || seen->down > 0 ? 1 : seen->up > 0 ? 0 : NAN;
 }
 
 void rule_look_database(struct rules *rules, const struct rule *rule, const struct rule_look *look)
@@ -355,9 +392,12 @@ void rule_look_backend(struct rules *rules, const struct rule *rule, const struc
     each_seen(rules, rule, look, false, judge_down);
 }
 
+/* A statement that takes long looks the same for a while. */
 static double judge_replication(const struct seen *seen)
 {
-    return seen->is_up && seen->is_replica && !seen->is_primary ? !seen->has_lag : NAN;
+    enum { STUCK_MS = 10000, LEAST_LAG_MS = 8000 };
+    bool is_stuck = seen->used_ms - seen->stuck_ms >= STUCK_MS && seen->lag_ms >= LEAST_LAG_MS;
+    return is_up(seen) && seen->is_replica && !seen->is_primary ? !seen->has_lag || is_stuck : NAN;
 }
 
 void rule_look_replication(struct rules *rules, const struct rule *rule,
@@ -368,7 +408,7 @@ void rule_look_replication(struct rules *rules, const struct rule *rule,
 
 static double judge_lag(const struct seen *seen)
 {
-    return seen->is_up && seen->is_replica && seen->has_lag ? seen->lag_ms : NAN;
+    return is_up(seen) && seen->is_replica && seen->has_lag ? seen->lag_ms : NAN;
 }
 
 void rule_look_lag(struct rules *rules, const struct rule *rule, const struct rule_look *look)
@@ -384,8 +424,8 @@ void rule_look_primary(struct rules *rules, const struct rule *rule, const struc
         const struct seen *seen = entry->value;
         if (seen->turn != rules->turn || !is_database(text_from(entry->name, entry->len)))
             continue;
-        known += seen->is_up || seen->is_down;
-        primaries += seen->is_up && seen->is_primary;
+        known += !isnan(judge_down(seen));
+        primaries += is_up(seen) && seen->is_primary;
     }
     if (known > 0)
         take(look, rule, T("database"), RULE_NO_SERVER, primaries == 0);

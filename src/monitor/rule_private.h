@@ -16,8 +16,13 @@ enum {
 struct seen {
     uint64_t turn;
     int64_t used_ms;
-    bool is_up, is_down, is_primary, is_replica, has_lag;
-    double lag_ms; /* the largest */
+    bool is_primary, is_replica, has_lag;
+    bool is_own_up, is_own_down; /* by the server that it is on */
+    unsigned up, down;           /* by how many others */
+    double lag_ms;               /* the largest */
+    /* kept from turn to turn: since when the lag grows as fast as time passes, and from what */
+    int64_t stuck_ms;
+    double stuck_lag_ms;
 };
 
 struct rules {
