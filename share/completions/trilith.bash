@@ -24,7 +24,7 @@ _trilith_options() {
         alerts | backend) echo --site --state --quiet --json ;;
         reload) echo --state --quiet --json ;;
         stop) echo --state --quiet ;;
-        logs) echo --follow --lines --access --state ;;
+        logs) echo --follow --lines --access --status --id --all --server --state --json ;;
         serve) echo --listen --quiet --json ;;
         app) echo --listen --workers --root --quiet --json ;;
         proxy) echo --to --listen --quiet --json ;;

@@ -29,6 +29,8 @@ enum option_id {
     OPTION_HEADER,
     OPTION_FROM,
     OPTION_ALL,
+    OPTION_STATUS,
+    OPTION_ID,
 };
 
 #define BIT(option) (1u << (option))
@@ -38,7 +40,7 @@ enum { OPTION_HEADERS = 32 };
 /* Values of the options; the defaults are in command.c. */
 struct options {
     bool help, json, quiet, background, follow, access, markdown, all;
-    const char *state, *server, *listen, *root, *to, *key, *site, *method, *from;
+    const char *state, *server, *listen, *root, *to, *key, *site, *method, *from, *status, *id;
     const char *headers[OPTION_HEADERS];
     size_t header_count;
     int64_t lines, workers;

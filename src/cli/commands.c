@@ -167,12 +167,17 @@ const struct command commands[] = {
     { .name = "logs",
       .arguments = "[SITE]",
       .most = 1,
-      .options = BIT(OPTION_FOLLOW) | BIT(OPTION_LINES) | BIT(OPTION_ACCESS) | BIT(OPTION_STATE),
+      .options = BIT(OPTION_FOLLOW) | BIT(OPTION_LINES) | BIT(OPTION_ACCESS) | BIT(OPTION_STATUS) |
+                 BIT(OPTION_ID) | BIT(OPTION_ALL) | BIT(OPTION_SERVER) | BIT(OPTION_STATE) |
+                 BIT(OPTION_JSON),
       .summary = "Print a site's log",
       .details = "The log holds Trilith's own lines and all that the application and the database\n"
-                 "print, each with its name.\n",
+                 "print, each with its name. Without --all, --server or --id it is this server's.\n"
+                 "With --id both logs of all servers are searched: the way of one request.\n",
       .examples = "  trilith logs -f\n"
-                  "  trilith logs www.foobar.com --access -n 20\n",
+                  "  trilith logs www.foobar.com --access -n 20\n"
+                  "  trilith logs --all --status 5xx -f\n"
+                  "  trilith logs --id 9b2c4f7e01a35d68\n",
       .run = command_logs },
     { .name = "serve",
       .arguments = "DIR",

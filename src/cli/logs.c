@@ -1,8 +1,10 @@
 /*
  * `trilith logs`: the last lines of a site's log, and on request the new ones as they come, across
- * the change to a new file.
+ * the change to a new file. This server's files are read as they are, whether the site runs or not;
+ * those of other servers come through the process `peer` (logs_all.c).
  */
-#include "cli/target.h"
+#include "cli/logs.h"
+
 #include "cli/terminal.h"
 #include "core/clock.h"
 #include "core/memory.h"
@@ -10,97 +12,142 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <stdio.h>
-#include <sys/stat.h>
 
-enum { BLOCK = 65536, FOLLOW_MS = 200 };
+enum { FOLLOW_MS = 200, LINE_LIMIT = 1 << 20 };
 
-/* Where the last `lines` lines begin. */
-static int64_t find_start(int fd, int64_t size, int64_t lines, char *block)
+/* ---- one line ---- */
+
+/* "TIME LEVEL PROCESS rest", as the log process writes it. */
+static void add_parts(json_t *root, struct text line)
 {
-    int64_t end = size;
-    while (end > 0) {
-        int64_t from = end > BLOCK ? end - BLOCK : 0;
-        ssize_t len = sys_pread(fd, block, (size_t)(end - from), from);
-        if (len <= 0)
-            return end;
-        for (ssize_t i = len; i-- > 0;) {
-            bool is_last = from + i == size - 1;
-            if (block[i] == '\n' && !is_last && --lines <= 0)
-                return from + i + 1;
-        }
-        end = from;
-    }
-    return 0;
+    struct text time = text_next(&line, ' ');
+    struct text level = text_next(&line, ' ');
+    line = text_trim(line);
+    struct text process = text_next(&line, ' ');
+    json_object_set_new(root, "time", json_stringn(time.data, time.len));
+    json_object_set_new(root, "level", json_stringn(level.data, level.len));
+    json_object_set_new(root, "process", json_stringn(process.data, process.len));
+    if (line.data != NULL)
+        json_object_set_new(root, "text", json_stringn(line.data, line.len));
 }
 
-/* Prints from *at to the end of the file. False: standard output is gone. */
-static bool print_rest(int fd, int64_t *at, char *block)
+static void write_json(struct buffer *out, const char *server, bool is_access, struct text line)
 {
-    ssize_t len;
-    while ((len = sys_pread(fd, block, BLOCK, *at)) > 0) {
-        if (!print_text(text_from(block, (size_t)len)))
-            return false;
-        *at += len;
-    }
-    return true;
+    char time[CLOCK_ISO_SIZE] = "";
+    json_t *root = json_object();
+    json_t *entry =
+        text_starts_with(line, T("{")) ? json_loadb(line.data, line.len, 0, NULL) : NULL;
+    int64_t time_ms = logs_time_ms(is_access, line);
+    if (server[0] != '\0')
+        json_object_set_new(root, "server", json_string(server));
+    json_object_set_new(root, "log", json_string(is_access ? "access" : "trilith"));
+    if (time_ms >= 0)
+        clock_format_iso(time_ms, time);
+    json_object_set_new(root, "time", json_string(time));
+    if (entry != NULL)
+        json_object_set_new(root, "entry", entry);
+    else if (!is_access && time_ms >= 0)
+        add_parts(root, line);
+    else
+        json_object_set_new(root, "text", json_stringn(line.data, line.len));
+    char *text = json_dumps(root, JSON_COMPACT);
+    buffer_append(out, text_of(text != NULL ? text : "{}")); /* NULL: a line that is no UTF-8 */
+    memory_free(text);
+    json_decref(root);
 }
 
-/* The log goes on in a new file: opens it, once the old one is printed to its end. */
-static void follow_change(const char *path, int *fd, int64_t *at)
+bool logs_print(const struct logs_output *output, const char *server, bool is_access,
+                struct text line)
 {
-    struct stat now, open_one;
-    if (stat(path, &now) != 0 || fstat(*fd, &open_one) != 0)
-        return;
-    if (now.st_ino == open_one.st_ino && now.st_dev == open_one.st_dev) {
-        if (open_one.st_size < *at)
-            *at = 0; /* somebody cut it */
-        return;
+    struct buffer out AUTO(buffer_done) = buffer_of(LINE_LIMIT);
+    if (output->is_json) {
+        write_json(&out, server, is_access, line);
+    } else {
+        if (output->width > 0)
+            buffer_print(&out, "%s%-*s%s  ", colour_begin(COLOUR_DIM, output->has_colour),
+                         output->width, server, colour_end(COLOUR_DIM, output->has_colour));
+        buffer_append(&out, line);
     }
-    int next = open(path, O_RDONLY | O_CLOEXEC);
-    if (next < 0)
-        return;
-    fd_close(fd);
-    *fd = next;
-    *at = 0;
+    buffer_append_byte(&out, '\n');
+    return out.failed || print_text(buffer_text(&out));
 }
 
-static int print_log(const char *path, const struct options *options)
+/* ---- this server ---- */
+
+struct printing {
+    const struct logs_output *output;
+    bool has_failed;
+};
+
+static bool print_one(void *context, bool is_access, struct text line)
 {
-    struct stat status;
-    AUTO(memory_drop) char *block = memory_new(BLOCK);
-    AUTO(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct printing *printing = context;
+    printing->has_failed = !logs_print(printing->output, "", is_access, line);
+    return !printing->has_failed;
+}
+
+static int read_here(const char *path, const struct logs_query *query,
+                     const struct logs_output *output)
+{
+    struct logs_reader reader;
+    struct printing printing = { output, false };
+    AUTO(fd_close) int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const char *name = query->has_main ? "trilith.log" : "access.log";
+    AUTO(fd_close) int fd = folder >= 0 ? openat(folder, name, O_RDONLY | O_CLOEXEC) : -1;
     if (fd < 0 && errno == ENOENT) {
-        complain("there is no log at %s; `trilith up` starts the site, --state names its folder",
-                 path);
+        complain("there is no log at %s/%s; `trilith up` starts the site, --state names its folder",
+                 path, name);
         return CLI_NOT_RUNNING;
     }
-    if (fd < 0 || fstat(fd, &status) != 0) {
-        complain("cannot read %s: %s%s", path, strerror(errno),
+    if (fd < 0) {
+        complain("cannot read %s/%s: %s%s", path, name, strerror(errno),
                  errno == EACCES ? "; run this as root or as the user who started the site" : "");
         return CLI_FAILED;
     }
-    int64_t at =
-        options->lines > 0 ? find_start(fd, status.st_size, options->lines, block) : status.st_size;
-    if (!print_rest(fd, &at, block))
-        return CLI_FAILED;
-    while (options->follow) {
+    bool goes_on = logs_reader_begin(&reader, folder, query, print_one, &printing);
+    while (goes_on && query->follow) {
         clock_sleep_ms(FOLLOW_MS);
-        if (!print_rest(fd, &at, block))
-            return CLI_FAILED;
-        follow_change(path, &fd, &at);
+        goes_on = logs_reader_more(&reader, print_one, &printing);
+    }
+    logs_reader_done(&reader);
+    return printing.has_failed ? CLI_FAILED : CLI_OK;
+}
+
+/* ---- the command ---- */
+
+static int make_query(const struct options *options, struct logs_query *query)
+{
+    *query = (struct logs_query){ .lines = options->lines, .follow = options->follow };
+    query->has_access = options->access || options->status != NULL || options->id != NULL;
+    query->has_main = !options->access && options->status == NULL;
+    if (options->status != NULL && !logs_status_read(text_of(options->status), query)) {
+        complain("'%s' is not a status; write one like 404, 5xx or 400-499", options->status);
+        return CLI_USAGE;
+    }
+    if (options->id != NULL && (!text_copy_to(text_of(options->id), query->id, sizeof(query->id)) ||
+                                strpbrk(query->id, " \t\r\n") != NULL)) {
+        complain("'%s' is not the id of a request; the access log has them", options->id);
+        return CLI_USAGE;
     }
     return CLI_OK;
 }
 
 int command_logs(const struct invocation *invocation)
 {
+    const struct options *options = &invocation->options;
     struct target target;
+    struct logs_query query;
     char path[TARGET_STATE_SIZE + TARGET_SITE_SIZE + 32];
-    int status = target_find(invocation, &target);
+    struct logs_output output = { .is_json = options->json };
+    int status = make_query(options, &query);
+    if (status == CLI_OK)
+        status = target_find(invocation, &target);
     if (status != CLI_OK)
         return status;
-    snprintf(path, sizeof(path), "%s/%s/log/%s", target.state, target.site,
-             invocation->options.access ? "access.log" : "trilith.log");
-    return print_log(path, &invocation->options);
+    if (options->all || options->server != NULL || options->id != NULL)
+        return logs_all(&target, options->server, &query, &output);
+    snprintf(path, sizeof(path), "%s/%s/log", target.state, target.site);
+    return read_here(path, &query, &output);
 }

@@ -49,7 +49,11 @@ const struct option option_rows[] = {
                           "A header of the request; may be given several times."),
     [OPTION_FROM] = ROW("--from", 0, "ADDRESS", OPTION_TEXT, from,
                         "Who sends the request. Default: 127.0.0.1."),
-    [OPTION_ALL] = ROW("--all", 0, NULL, OPTION_FLAG, all, "Every server of the site, in short."),
+    [OPTION_ALL] = ROW("--all", 0, NULL, OPTION_FLAG, all, "Every server of the site."),
+    [OPTION_STATUS] = ROW("--status", 0, "STATUS", OPTION_TEXT, status,
+                          "Only requests with this status: 404, 5xx or 400-499."),
+    [OPTION_ID] = ROW("--id", 0, "ID", OPTION_TEXT, id,
+                      "Only what is about the request of this id, on every server."),
 };
 const size_t option_row_count = COUNT(option_rows);
 

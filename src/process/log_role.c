@@ -5,6 +5,7 @@
  */
 #include "process/log_file.h"
 #include "process/log_line.h"
+#include "process/log_serve.h"
 #include "process/parent.h"
 
 #include "core/clock.h"
@@ -44,6 +45,7 @@ struct logger {
     struct loop_watch channel_watch;
     struct list sources;
     struct log_file main, access;
+    struct log_serve serve;
     struct log_tail *tails;
     int terminal;
     bool is_coloured;
@@ -252,6 +254,8 @@ static enum err start(struct logger *logger, struct why *why)
     log_file_init(&logger->main, folder, "trilith.log", LOG_ROTATE_BYTES, LOG_ROTATE_FILES);
     log_file_init(&logger->access, folder, "access.log", LOG_ROTATE_BYTES, LOG_ROTATE_FILES);
     enum err err = loop_new(LOOP_EPOLL, &logger->loop, why);
+    if (err == OK)
+        err = log_serve_start(&logger->serve, logger->loop, logger->self);
     if (err != OK)
         return err;
     return loop_watch_start(logger->loop, &logger->channel_watch, logger->self->channel, LOOP_READ,
@@ -269,6 +273,7 @@ static int run(struct process *self)
     }
     process_send(self, MESSAGE_READY, self->first->number, T(""));
     loop_run(logger.loop);
+    log_serve_stop(&logger.serve);
     log_file_done(&logger.main);
     log_file_done(&logger.access);
     return 0;
@@ -295,6 +300,7 @@ const struct role log_role = {
     .needs = "log.",
     .count = count,
     .title = title,
+    .prepare = log_serve_prepare,
     .run = run,
     .folder = "log",
 };

@@ -28,6 +28,7 @@ enum peer_service {
     PEER_ACME,     /* frames with the process `acme` of that server */
     PEER_MONITOR,  /* frames of an agent, for the process `monitor` of that server */
     PEER_COMMANDS, /* PEER_COMMAND to the same process, one answer */
+    PEER_LOGS,     /* lines of the log of that server (logs.h) */
 };
 
 enum {
@@ -77,20 +78,22 @@ struct peer_stream {
 /* And the process `monitor`: for agents, and for people. */
 #define PEER_MONITOR_SOCKET "run/monitor/monitor.sock"
 #define PEER_COMMAND_SOCKET "run/monitor/command.sock"
+/* And the process `log`. */
+#define PEER_LOGS_SOCKET "run/log/log.sock"
 
 /* The answer to who asks for the server that it is on; peer_connect() goes there directly. */
 #define PEER_IS_HERE "is this server itself"
 
-/* Connects to PEER_STATUS, PEER_DATABASE, PEER_ACME, PEER_MONITOR or PEER_COMMANDS of a server
- * (this one's database and monitor too) through the process `peer` of this one. state: the site's
- * folder. Only for root, the parent's user and the uids of the database, of acme and of the agent,
- * which get to their own kind only. *why begins with the server's name. */
+/* Connects to PEER_STATUS, PEER_DATABASE, PEER_ACME, PEER_MONITOR, PEER_COMMANDS or PEER_LOGS of a
+ * server (this one's database and monitor too) through the process `peer` of this one. state: the
+ * site's folder. Only for root, the parent's user and the uids of the database, of acme and of the
+ * agent, which get to their own kind only. *why begins with the server's name. */
 MUST_CHECK enum err peer_connect(struct text state, struct text server, enum peer_service service,
                                  int64_t timeout_ms, struct peer_stream *stream_out,
                                  struct why *why);
 
-/* The same to PEER_DATABASE, PEER_ACME, PEER_MONITOR or PEER_COMMANDS of this server, without
- * `peer`. */
+/* The same to PEER_DATABASE, PEER_ACME, PEER_MONITOR, PEER_COMMANDS or PEER_LOGS of this server,
+ * without `peer`. */
 MUST_CHECK enum err peer_connect_here(struct text state, enum peer_service service,
                                       int64_t timeout_ms, struct peer_stream *stream_out,
                                       struct why *why);
