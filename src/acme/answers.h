@@ -21,7 +21,7 @@ struct acme_directory {
     char new_nonce[ACME_URL_SIZE];
     char new_account[ACME_URL_SIZE];
     char new_order[ACME_URL_SIZE];
-    bool needs_binding; /* to an account outside ACME, which we have not */
+    bool needs_binding; /* to an account outside ACME */
 };
 
 enum acme_status { ACME_PENDING, ACME_READY, ACME_PROCESSING, ACME_VALID, ACME_INVALID };

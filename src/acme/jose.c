@@ -6,6 +6,7 @@
 
 #include <openssl/core_names.h>
 #include <openssl/ec.h>
+#include <openssl/hmac.h>
 #include <stdio.h>
 
 enum {
@@ -141,6 +142,70 @@ enum err jose_sign(const struct acme_account *account, const struct jose_head *h
                  (int)head_len, input.data, (int)(input.len - head_len - 1),
                  input.data + head_len + 1);
     jose_encode(out, text_from((const char *)signature, sizeof(signature)));
+    buffer_print(out, "\"}");
+    return out->failed ? fail(why, ERR_LIMIT, "a request to the CA is too long") : OK;
+}
+
+/* ---- an account that was made elsewhere ---- */
+
+static int digit_of(char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '-' ? 62 : c == '_' ? 63 : -1;
+}
+
+bool jose_decode(struct buffer *out, struct text encoded)
+{
+    uint32_t bits = 0;
+    size_t count = 0;
+    encoded = text_trim(encoded);
+    while (encoded.len > 0 && strchr("\r\n =", encoded.data[encoded.len - 1]) != NULL)
+        encoded.len--;
+    for (size_t i = 0; i < encoded.len; i++) {
+        int digit = digit_of(encoded.data[i]);
+        if (digit < 0)
+            return false;
+        bits = bits << 6 | (uint32_t)digit;
+        count += 6;
+        if (count < 8)
+            continue;
+        count -= 8;
+        buffer_append_byte(out, (uint8_t)(bits >> count));
+    }
+    bool is_whole = count < 6 && (bits & ((1U << count) - 1)) == 0;
+    return is_whole && encoded.len > 0 && !out->failed;
+}
+
+enum err jose_bind(const struct acme_account *account, const char *url, struct text id,
+                   struct text key, struct buffer *out, struct why *why)
+{
+    uint8_t signature[EVP_MAX_MD_SIZE];
+    unsigned int len = 0;
+    AUTO(buffer_done) struct buffer plain = buffer_of(PROTECTED_LIMIT);
+    AUTO(buffer_done) struct buffer input = buffer_of(out->limit);
+    buffer_print(&plain, "{\"alg\":\"HS256\",\"kid\":\"");
+    buffer_append_json(&plain, id);
+    buffer_print(&plain, "\",\"url\":\"");
+    buffer_append_json(&plain, text_of(url));
+    buffer_print(&plain, "\"}");
+    jose_encode(&input, buffer_text(&plain));
+    size_t head_len = input.len;
+    buffer_append_byte(&input, '.');
+    jose_encode(&input, text_of(account->jwk));
+    if (plain.failed || input.failed)
+        return fail(why, ERR_LIMIT, "a request to the CA is too long");
+    if (HMAC(EVP_sha256(), key.data, (int)key.len, (const uint8_t *)input.data, input.len,
+             signature, &len) == NULL)
+        return fail(why, ERR_SYSTEM, "cannot sign a request");
+    buffer_print(out, "{\"protected\":\"%.*s\",\"payload\":\"%.*s\",\"signature\":\"",
+                 (int)head_len, input.data, (int)(input.len - head_len - 1),
+                 input.data + head_len + 1);
+    jose_encode(out, text_from((const char *)signature, len));
     buffer_print(out, "\"}");
     return out->failed ? fail(why, ERR_LIMIT, "a request to the CA is too long") : OK;
 }

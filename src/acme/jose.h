@@ -29,6 +29,14 @@ void jose_encode(struct buffer *out, struct text bytes);
 /* SHA-256 of TOKEN.THUMBPRINT: what a CA wants to see over TLS (RFC 8737 3). */
 void jose_digest(const char *thumbprint, struct text token, uint8_t out[CHALLENGE_DIGEST_BYTES]);
 
+/* The other way round; blanks, a line end and padding may be around it. False: it is not that. */
+MUST_CHECK bool jose_decode(struct buffer *out, struct text encoded);
+
+/* Appends what shows the CA at `url` that the account belongs to one that was made elsewhere (RFC
+ * 8555 7.3.4): a JWS with HS256. */
+MUST_CHECK enum err jose_bind(const struct acme_account *account, const char *url, struct text id,
+                              struct text key, struct buffer *out, struct why *why);
+
 struct jose_head {
     const char *url;
     const char *nonce;

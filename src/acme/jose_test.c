@@ -124,3 +124,39 @@ TEST(acme_jose_digest_of_a_token)
     CHECK(strcmp(hex, "94275fb692425daa5a64790118865b72e6de296f11980d23486fda64dd35cdb5") == 0,
           "%s", hex);
 }
+
+TEST(acme_jose_decodes_keys)
+{
+    static const struct {
+        const char *encoded, *want; /* NULL: refused */
+    } cases[] = {
+        { "aGVsbG8", "hello" }, { " aGVsbG8=\n", "hello" },
+        { "_-8", "\xff\xef" },  { "", NULL },
+        { "a", NULL },          { "aGVsbG9", NULL },
+        { "aGVs bG8", NULL },   { "aGVsbG8+", NULL },
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        AUTO(buffer_done) struct buffer out = buffer_of(64);
+        bool is_good = jose_decode(&out, text_of(cases[i].encoded));
+        CHECK(is_good == (cases[i].want != NULL), "'%s'", cases[i].encoded);
+        CHECK(!is_good || text_equal(buffer_text(&out), text_of(cases[i].want)), "'%s'",
+              cases[i].encoded);
+    }
+}
+
+TEST(acme_jose_binds_accounts)
+{
+    struct acme_account account = { .jwk = "{\"kty\":\"EC\"}" };
+    AUTO(buffer_done) struct buffer out = buffer_of(4096);
+    struct why why;
+    CHECK(jose_bind(&account, "https://ca.example/account", T("kid-1"), T("a key of 20 bytes..."),
+                    &out, &why) == OK,
+          "%s", why.text);
+    /* by python3: hmac.new(key, protected + b"." + payload, "sha256") */
+    CHECK(text_equal(buffer_text(&out),
+                     T("{\"protected\":"
+                       "\"eyJhbGciOiJIUzI1NiIsImtpZCI6ImtpZC0xIiwidXJsIjoiaHR0cHM6Ly9jYS5leGFtcGxlL"
+                       "2FjY291bnQifQ\",\"payload\":\"eyJrdHkiOiJFQyJ9\","
+                       "\"signature\":\"8IhpGLChLM_y1P44QpB0lekclvZqWvD-77yXKVn1Yo0\"}")),
+          "%.*s", FMT(buffer_text(&out)));
+}

@@ -131,11 +131,11 @@ static enum err read_directory(struct dialogue *self, struct why *why)
     if (self->reply.status != 200)
         return refuse(self, why);
     err = acme_directory_parse(buffer_text(&self->reply.body), &self->directory, why);
-    if (err == OK && self->directory.needs_binding) {
+    if (err == OK && self->directory.needs_binding && self->wish->binding_id.len == 0) {
         self->outcome->was_refused = true;
         return fail(why, ERR_UNSUPPORTED,
-                    "this CA wants an account that was made elsewhere (external account "
-                    "binding), which Trilith does not have: use another CA in tls.acme.directory");
+                    "this CA wants an account that was made on its pages (external account "
+                    "binding): write what it gives into tls.acme.binding-id and binding-key-file");
     }
     return err;
 }
@@ -149,8 +149,15 @@ static enum err find_account(struct dialogue *self, struct why *why)
         buffer_append_json(&payload, self->wish->email);
         buffer_print(&payload, "\"]");
     }
+    enum err err = OK;
+    if (self->wish->binding_id.len > 0) {
+        buffer_print(&payload, ",\"externalAccountBinding\":");
+        err = jose_bind(self->account, self->directory.new_account, self->wish->binding_id,
+                        self->wish->binding_key, &payload, why);
+    }
     buffer_append_byte(&payload, '}');
-    enum err err = post(self, self->directory.new_account, buffer_text(&payload), why);
+    if (err == OK)
+        err = post(self, self->directory.new_account, buffer_text(&payload), why);
     if (err != OK)
         return fail_in(why, err, "account");
     if (self->reply.head.location[0] == '\0')

@@ -14,8 +14,10 @@ struct acme_wish {
     struct text email;     /* may be empty */
     const char *challenge; /* "http-01", "tls-alpn-01" */
     const struct text *names;
-    size_t name_count;   /* 1 to ACME_NAMES_LIMIT */
-    struct text trusted; /* see acme_call_new */
+    size_t name_count;       /* 1 to ACME_NAMES_LIMIT */
+    struct text trusted;     /* see acme_call_new */
+    struct text binding_id;  /* of an account that was made elsewhere; empty: none */
+    struct text binding_key; /* its bytes */
 };
 
 /* Where a CA will look for the answer to a challenge. */

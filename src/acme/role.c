@@ -86,20 +86,30 @@ static enum err add_challenges(struct generation *generation, struct why *why)
     return OK;
 }
 
-static enum err add_trusted(struct generation *generation, struct why *why)
+/* A file of the site file that the process may not open itself. */
+static enum err add_file(struct generation *generation, struct text file, const char *key,
+                         const char *name, struct why *why)
 {
     char path[PATH_SIZE];
-    struct text file = generation->site->tls.acme.ca_file;
     if (text_is_empty(file))
         return OK;
     if (!text_copy_to(file, path, sizeof(path)))
-        return fail(why, ERR_LIMIT, "tls.acme.ca-file: the name is too long");
+        return fail(why, ERR_LIMIT, "tls.acme.%s: the name is too long", key);
     int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
-        return fail(why, ERR_NOT_FOUND, "cannot open '%s' of tls.acme.ca-file: %s", path,
+        return fail(why, ERR_NOT_FOUND, "cannot open '%s' of tls.acme.%s: %s", path, key,
                     strerror(errno));
-    generation_add_fd(generation, fd, "acme.trusted");
+    generation_add_fd(generation, fd, "%s", name);
     return OK;
+}
+
+static enum err add_files(struct generation *generation, struct why *why)
+{
+    const struct site_acme *acme = &generation->site->tls.acme;
+    enum err err = add_file(generation, acme->ca_file, "ca-file", "acme.trusted", why);
+    if (err == OK)
+        err = add_file(generation, acme->binding_key_file, "binding-key-file", "acme.binding", why);
+    return err;
 }
 
 static enum err listen_here(struct generation *generation, struct why *why)
@@ -121,7 +131,7 @@ static enum err prepare(struct generation *generation, struct why *why)
     if (err == OK)
         err = add_challenges(generation, why);
     if (err == OK)
-        err = add_trusted(generation, why);
+        err = add_files(generation, why);
     return err == OK ? listen_here(generation, why) : err;
 }
 

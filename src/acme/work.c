@@ -22,7 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ORDER_MS = 300000, TRUSTED_LIMIT = 1 << 20, PATH_SIZE = 4096 };
+enum { ORDER_MS = 300000, TRUSTED_LIMIT = 1 << 20, BINDING_LIMIT = 1024, PATH_SIZE = 4096 };
 
 /* ---- who shares it ---- */
 
@@ -159,6 +159,24 @@ static enum err read_trusted(const struct generation *generation, struct buffer 
     return OK;
 }
 
+/* Of tls.acme.binding-key-file; empty: none is meant. */
+static enum err read_binding(const struct generation *generation, struct buffer *out,
+                             struct why *why)
+{
+    char text[BINDING_LIMIT];
+    struct text file = generation->site->tls.acme.binding_key_file;
+    if (text_is_empty(file))
+        return OK;
+    ssize_t len = generation_read_data(generation, "acme.binding", text, sizeof(text));
+    bool is_good = len > 0 && jose_decode(out, text_from(text, (size_t)len));
+    explicit_bzero(text, sizeof(text));
+    return is_good ? OK
+                   : fail(why, ERR_SYNTAX,
+                          "tls.acme.binding-key-file: '%.*s' is no key in base64url, as the CA "
+                          "gives it",
+                          FMT(file));
+}
+
 static enum err obtain(const struct acme_job *job, struct buffer *file,
                        struct acme_outcome *outcome, struct why *why)
 {
@@ -167,9 +185,12 @@ static enum err obtain(const struct acme_job *job, struct buffer *file,
     };
     const struct site_acme *acme = &job->generation->site->tls.acme;
     AUTO(buffer_done) struct buffer trusted = buffer_of(TRUSTED_LIMIT);
+    AUTO(buffer_wipe) struct buffer binding = buffer_of(BINDING_LIMIT);
     char directory[ACME_URL_SIZE];
     struct acme_prover prover = { (void *)job, show, hide };
     enum err err = read_trusted(job->generation, &trusted, why);
+    if (err == OK)
+        err = read_binding(job->generation, &binding, why);
     if (err == OK && !text_copy_to(acme->directory, directory, sizeof(directory)))
         err = fail(why, ERR_LIMIT, "tls.acme.directory is too long");
     struct acme_wish wish = { .directory = directory,
@@ -177,7 +198,9 @@ static enum err obtain(const struct acme_job *job, struct buffer *file,
                               .challenge = challenges[acme->challenge],
                               .names = job->names,
                               .name_count = job->name_count,
-                              .trusted = buffer_text(&trusted) };
+                              .trusted = buffer_text(&trusted),
+                              .binding_id = acme->binding_id,
+                              .binding_key = buffer_text(&binding) };
     return err == OK ? acme_obtain(&wish, job->account, &prover, ORDER_MS, file, outcome, why)
                      : err;
 }

@@ -93,6 +93,14 @@ static void check_email(struct reading *reading, const struct node *node, const 
                      "must be a mail address, like admin@example.com");
 }
 
+static void check_binding_id(struct reading *reading, const struct node *node,
+                             const struct path *path, struct text value)
+{
+    if (value.len == 0 || value.len > EMAIL_LIMIT || !is_graphic(value))
+        mistakes_add(reading->mistakes, node->place, path,
+                     "must be the key identifier as the CA gave it, without blanks");
+}
+
 static const struct field acme_rows[] = {
     { .name = "directory",
       .kind = FIELD_TEXT,
@@ -116,6 +124,21 @@ static const struct field acme_rows[] = {
       .otherwise = "the system's list",
       .example = "/etc/ssl/private-ca.pem",
       .help = "PEM file: whose signature the server of the CA must show, for a CA of your own." },
+    { .name = "binding-id",
+      .kind = FIELD_TEXT,
+      .offset = AT(struct site_acme, binding_id, struct text),
+      .check = check_binding_id,
+      .otherwise = "none",
+      .form = "text",
+      .example = "kid-1",
+      .help = "For CAs that want an account made on their pages (external account binding): its "
+              "key identifier." },
+    { .name = "binding-key-file",
+      .kind = FIELD_FILE,
+      .offset = AT(struct site_acme, binding_key_file, struct text),
+      .otherwise = "none",
+      .example = "/etc/trilith/binding.key",
+      .help = "File with that account's HMAC key as the CA gave it (base64url)." },
     { .name = "challenge",
       .kind = FIELD_CHOICE,
       .offset = AT(struct site_acme, challenge, int64_t),
@@ -182,6 +205,9 @@ void finish_tls(struct reading *reading, const struct node *node, const struct p
     if (node_find(node, T("acme")) != NULL && !tls->is_acme)
         mistakes_add(reading->mistakes, place_in(reading, "tls", "acme", NULL), &acme,
                      "is used with `certificate: acme` only");
+    if (text_is_empty(tls->acme.binding_id) != text_is_empty(tls->acme.binding_key_file))
+        mistakes_add(reading->mistakes, place_in(reading, "tls", "acme", NULL), &acme,
+                     "binding-id and binding-key-file belong together; the CA gives both");
     if (tls->hsts_s > 0 && !tls->redirect)
         mistakes_add(reading->mistakes, place_in(reading, "tls", "hsts", NULL), &at,
                      "needs `redirect: yes`: browsers that were told so never come without "

@@ -216,11 +216,13 @@ struct site_certificate {
 
 enum site_challenge { CHALLENGE_HTTP, CHALLENGE_TLS_ALPN };
 
-struct site_acme {         /* RFC 8555: a CA that gives certificates by itself */
-    struct text directory; /* its URL, https */
-    struct text email;     /* for the CA to write to; empty: none */
-    struct text ca_file;   /* absolute: whom to trust to be the CA; empty: the system's list */
-    int64_t challenge;     /* enum site_challenge: how the names are proven */
+struct site_acme {          /* RFC 8555: a CA that gives certificates by itself */
+    struct text directory;  /* its URL, https */
+    struct text email;      /* for the CA to write to; empty: none */
+    struct text ca_file;    /* absolute: whom to trust to be the CA; empty: the system's list */
+    struct text binding_id; /* of an account that was made elsewhere; empty: none */
+    struct text binding_key_file; /* absolute: the key of that account */
+    int64_t challenge;            /* enum site_challenge: how the names are proven */
 };
 
 enum site_inside { INSIDE_PLAIN, INSIDE_MUTUAL };

@@ -27,11 +27,11 @@ class Pebble:
     """The CA, to be started and ended as often as wanted; with each start it has new roots."""
 
     def __init__(self, folder, http_port, tls_port, dns=None, address="127.0.0.1", port=None,
-                 prefix=(), life_s=3600):
+                 prefix=(), life_s=3600, bindings=None):
         self.folder, self.address, self.prefix = folder, address, list(prefix)
         self.port, self.management = port or harness.free_port(), harness.free_port()
         self.http_port, self.tls_port, self.dns = http_port, tls_port, dns
-        self.life_s = life_s
+        self.life_s, self.bindings = life_s, bindings or {}
         self.process = None
         self.trusted = make_certificate(folder, f"IP:{address}")
 
@@ -46,7 +46,8 @@ class Pebble:
             "certificate": str(self.folder / "server.pem"),
             "privateKey": str(self.folder / "server.key"),
             "httpPort": self.http_port, "tlsPort": self.tls_port, "ocspResponderURL": "",
-            "externalAccountBindingRequired": False, "certificateValidityPeriod": self.life_s}}))
+            "externalAccountBindingRequired": bool(self.bindings),
+            "externalAccountMACKeys": self.bindings, "certificateValidityPeriod": self.life_s}}))
         words = [*self.prefix, "env", "PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=20",
                  *(f"{name}={value}" for name, value in environment.items()),
                  "pebble", "-strict", "-config", str(self.folder / "pebble.json")]

@@ -25,7 +25,7 @@ SITE = """
     tls:
       certificate: acme
       acme: {{ directory: "{directory}", ca-file: {trusted}, email: admin@foobar.com,
-               challenge: {challenge} }}
+               challenge: {challenge}{more} }}
 """
 FILES = {"public/index.html": "a page\n"}
 ANY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -52,14 +52,14 @@ def is_from_pebble(pem):
 class Acme:
     """A site and its CA."""
 
-    def __init__(self, workshop, challenge="http-01", life_s=3600):
+    def __init__(self, workshop, challenge="http-01", life_s=3600, more="", bindings=None):
         self.workshop = workshop
         self.ports = harness.free_port(), harness.free_port()
         self.port = harness.free_port()
         self.ca = Pebble(workshop.folder / "ca", self.ports[0], self.port,
-                         dns=f"127.0.0.1:{self.ports[1]}", life_s=life_s)
+                         dns=f"127.0.0.1:{self.ports[1]}", life_s=life_s, bindings=bindings)
         self.text = SITE.format(https=self.port, directory=self.ca.directory,
-                                trusted=self.ca.trusted, challenge=challenge)
+                                trusted=self.ca.trusted, challenge=challenge, more=more)
 
     def up(self):
         self.site = self.workshop.up(self.text, FILES, ports=self.ports)
@@ -162,6 +162,20 @@ def test_first_certificate(make_acme, challenge):
     acme.add_name("new")
     harness.wait_for(lambda: "new.foobar.com" in field(acme.served(), "-ext", "subjectAltName"), 30,
                      "a certificate for the new name")
+
+
+def test_an_account_that_was_made_elsewhere(make_acme, workshop):
+    key = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
+    workshop.write("binding.key", "AAAAZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W\n")
+    acme = make_acme(more=", binding-id: kid-1, binding-key-file: binding.key",
+                     bindings={"kid-1": key})
+    acme.ca.start()
+    acme.up()
+    harness.wait_for(lambda: "the CA says" in acme.note(), 30, "it is refused")
+    workshop.write("binding.key", key + "\n")
+    acme.site.reload()
+    acme.wait_for_certificate()
+    assert key not in acme.site.output + acme.site.all_logs()
 
 
 def test_renewal_under_load(make_acme):
