@@ -431,11 +431,22 @@ static void tell_ended(struct connection *conn)
     conn->is_running = false;
 }
 
+/* The handshake failed where clients have to show a certificate. */
+static void tell_stranger(struct connection *conn)
+{
+    struct http_config *config = conn->server->config;
+    const char *why = stream_failure(conn->stream);
+    if (config->stranger != NULL && why[0] != '\0')
+        config->stranger(config, stream_peer(conn->stream), why);
+}
+
 static void on_received(struct stream *stream, struct text data, enum err err)
 {
     struct connection *conn = stream_owner(stream);
     if (conn->is_closing)
         return;
+    if (conn->is_fresh && conn->is_demanding && (err != OK || data.len == 0))
+        tell_stranger(conn);
     if (err == OK && data.len > 0) {
         add_input(conn, data);
     } else if (err == OK) {
@@ -507,6 +518,7 @@ void connection_new(struct http_server *server, struct tls_context *tls, int fd,
     const struct http_trust *trust = &server->config->trust;
     conn->stream = stream_new(server->loop, fd, peer, &stream_events, conn);
     conn->is_secure = tls != NULL;
+    conn->is_demanding = tls != NULL && tls_context_demands(tls);
     conn->is_proxy_due = networks_contain(trust->proxies, trust->proxy_count, peer);
     if (conn->is_secure && conn->is_proxy_due)
         conn->tls = tls_context_ref(tls);

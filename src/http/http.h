@@ -402,6 +402,9 @@ struct http_config {
     const char *spool_folder; /* for large bodies, writable by this process */
     struct text server_name;  /* value of the Server header; empty: none */
     void (*finished)(struct http_config *config, const struct http_record *record);
+    /* Optional: who had to show a certificate of ours (tls_settings.authorities) and could not;
+     * why: a few words, valid during the call. */
+    void (*stranger)(struct http_config *config, const struct address *peer, const char *why);
     /* Optional: may answer an error itself (returns true) before the built-in page. */
     bool (*error_page)(struct http_config *config, struct http_exchange *exchange, int status);
     /* Called when the last reference is gone: the owner frees the generation. */

@@ -266,6 +266,7 @@ struct connection {
     struct tls_context *tls; /* TLS begins behind the PROXY header that is due; else NULL */
     bool is_running;
     bool is_secure;
+    bool is_demanding; /* clients have to show a certificate */
     bool is_proxy_due; /* a PROXY header comes first */
     bool is_borrowed;
     bool is_fresh;    /* no request yet: it may become one of HTTP/2 */

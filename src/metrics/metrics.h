@@ -46,6 +46,8 @@
     X(tls_failed_gone, COUNTER, "TLS handshakes that the client left")                             \
     X(tls_failed_late, COUNTER, "TLS handshakes that took too long")                               \
     X(tls_failed_other, COUNTER, "TLS handshakes that broke the protocol in another way")          \
+    X(tls_end_s, GAUGE, "When the first certificate in use ends, in seconds since 1970; 0: none")  \
+    X(strangers, COUNTER, "Connections refused at listen.inside: from no server of the site")      \
     X(rate_limited, COUNTER, "Requests over the rate of their route (429)")                        \
     X(dns_queries, COUNTER, "DNS queries answered")                                                \
     X(dns_refused, COUNTER, "DNS queries refused or malformed")                                    \

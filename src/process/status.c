@@ -57,6 +57,17 @@ static void add_workers(json_t *process, const struct slot *slot)
     json_decref(said);
 }
 
+/* Certificates, as an edge says it of them. */
+static void add_certificates(json_t *certificates, const struct slot *slot)
+{
+    json_t *said = slot->workers != NULL ? json_loads(slot->workers, 0, NULL) : NULL;
+    json_t *list = json_object_get(said, "certificates");
+    size_t index;
+    json_t *certificate;
+    json_array_foreach(list, index, certificate) json_array_append(certificates, certificate);
+    json_decref(said);
+}
+
 /* Its workers cannot do what they are there for, though the process itself is well. */
 static bool has_trouble(const struct slot *slot)
 {
@@ -175,6 +186,7 @@ void status_write(struct parent *parent, bool has_buckets, struct buffer *out)
 {
     char since[CLOCK_ISO_SIZE];
     json_t *root = json_object(), *urls = json_array(), *processes = json_array();
+    json_t *certificates = json_array();
     const struct generation *serving = parent->serving;
     clock_format_iso(parent->serving_since_wall_ms, since);
     json_object_set_new(root, "ok", json_true());
@@ -196,9 +208,13 @@ void status_write(struct parent *parent, bool has_buckets, struct buffer *out)
     if (serving != NULL)
         add_dashboard(root, serving);
     json_array_append_new(processes, parent_process(parent));
-    list_each (at, &parent->slots)
-        json_array_append_new(processes, process_of(parent, list_entry(at, struct slot, link)));
+    list_each (at, &parent->slots) {
+        const struct slot *slot = list_entry(at, struct slot, link);
+        json_array_append_new(processes, process_of(parent, slot));
+        add_certificates(certificates, slot);
+    }
     json_object_set_new(root, "processes", processes);
+    json_object_set_new(root, "certificates", certificates);
     json_object_set_new(root, "metrics", metrics_of(parent));
     status_add_board(parent->board, has_buckets, root);
     status_add_backends(parent, root);

@@ -24,6 +24,7 @@ enum {
     TLS_PAIRS_LIMIT = 64,
     TLS_PEM_LIMIT = 1 << 20, /* bytes of a chain or a key that are read */
     TLS_NAME_SIZE = 256,
+    TLS_NAMES_SIZE = 256,
 };
 
 /* A certificate with its chain, leaf first, and its private key; both PEM. */
@@ -61,6 +62,17 @@ void tls_context_unref(struct tls_context *context); /* accepts NULL */
 int64_t tls_context_expires_s(const struct tls_context *context);
 /* And which of the pairs that is. */
 size_t tls_context_expires_first(const struct tls_context *context);
+
+/* What is told of one of its certificates. */
+struct tls_facts {
+    int64_t expires_s;
+    char names[TLS_NAMES_SIZE]; /* what it is for, as "www.example.com, 192.0.2.1", what prints; cut
+                                 * where it is longer */
+};
+/* Whether clients have to show a certificate. */
+bool tls_context_demands(const struct tls_context *context);
+size_t tls_context_count(const struct tls_context *context);
+void tls_context_facts(const struct tls_context *context, size_t number, struct tls_facts *out);
 
 /* Once in a process, before its first context: private keys get memory that is locked and in no
  * core dump, and the process gives none. */

@@ -98,6 +98,7 @@ static void connection_accepted(void *owner, int fd, const struct address *peer)
     struct door *door = owner;
     struct metrics *metrics = door->edge->process->metrics;
     if (!is_welcome(door, peer)) {
+        web_edge_refused(door->edge, peer, "its address is that of no server of the site");
         fd_close(&fd);
         if (door->listener != NULL)
             stream_listener_released(door->listener);

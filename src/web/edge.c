@@ -20,7 +20,8 @@
 
 enum {
     MESSAGE_BUFFER = MESSAGE_TEXT_LIMIT + 64,
-    STOP_MS = 500, /* STOP: time for the answers that are on their way */
+    STOP_MS = 500,      /* STOP: time for the answers that are on their way */
+    REFUSED_MS = 10000, /* between two lines about strangers */
 };
 
 /* ---- what finished exchanges tell ---- */
@@ -71,6 +72,28 @@ static void exchange_finished(struct http_config *config, const struct http_reco
         text_starts_with(text_of(record->failure), T("client")))
         metrics_add(&metrics->client_aborts, 1); /* in the middle of the answer */
     add_line(edge, generation, record);
+}
+
+void web_edge_refused(struct web_edge *edge, const struct address *peer, const char *why)
+{
+    char ip[ADDRESS_TEXT_SIZE];
+    int64_t now_ms = loop_now_ms(edge->loop);
+    metrics_add(&edge->process->metrics->strangers, 1);
+    if (edge->refused_ms != 0 && now_ms - edge->refused_ms < REFUSED_MS) {
+        edge->refused++;
+        return;
+    }
+    address_format_ip(peer, ip);
+    log_warn("web", "a stranger was refused at the port between the servers", STRING("client", ip),
+             STRING("why", why), INT("more", edge->refused));
+    edge->refused_ms = now_ms > 0 ? now_ms : 1;
+    edge->refused = 0;
+}
+
+static void on_stranger(struct http_config *config, const struct address *peer, const char *why)
+{
+    const struct web_generation *generation = config->owner;
+    web_edge_refused(generation->edge, peer, why);
 }
 
 void web_log_connection(void *edge, const struct http_record *record)
@@ -160,6 +183,7 @@ static struct web_generation *generation_build(struct web_edge *edge, struct gen
     }
     generation->edge = edge;
     generation->config.finished = exchange_finished;
+    generation->config.stranger = on_stranger;
     generation->config.released = config_released;
     loop_task_init(&generation->release, release_late);
     process_send(edge->process, MESSAGE_READY, source->number, T(""));

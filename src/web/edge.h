@@ -25,11 +25,17 @@ struct web_edge {
     struct list doors;          /* this process' own listening sockets */
     struct list foreign_doors;  /* those of the other edges */
     struct loop_timer rescue;
-    char *buffer; /* for messages */
+    int64_t refused_ms; /* when the log was told of a stranger last */
+    int64_t refused;    /* strangers since then */
+    char *buffer;       /* for messages */
     int exit_status;
     int draining; /* of what has to end before the process does */
     bool is_ending;
 };
+
+/* Somebody at the port between the servers who is none of them: one line in the log now and then.
+ */
+void web_edge_refused(struct web_edge *edge, const struct address *peer, const char *why);
 
 /* Once, before the others. */
 void web_doors_start(struct web_edge *edge);

@@ -1,9 +1,10 @@
-/* See expiry.h. What `acme` renews by itself is watched there, by its own times. */
+/* See expiry.h. */
 #include "web/expiry.h"
 
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/memory.h"
+#include "metrics/metrics.h"
 #include "stream/tls.h"
 #include "web/https.h"
 
@@ -15,16 +16,17 @@ enum {
     SOON_DAYS = 14,
     NAME_SIZE = 512,
     TEXT_SIZE = 640,
-    WORKERS_LIMIT = 4096,
+    CERTIFICATES_BYTES = MESSAGE_TEXT_LIMIT - 4096, /* the rest is for what else is said */
 };
 
 struct web_expiry {
     struct loop *loop;
     struct process *process;
-    const struct web_generation *generation; /* NULL: none with certificates of its own */
+    const struct web_generation *generation; /* NULL: none with certificates */
     struct loop_timer timer;
     int64_t warned_s; /* 0: nothing was said yet of what is in use */
     bool is_alert;
+    bool has_told; /* of certificates */
 };
 
 bool web_expiry_text(const char *name, int64_t expires_s, int64_t now_s, char *out, size_t size)
@@ -41,31 +43,90 @@ bool web_expiry_text(const char *name, int64_t expires_s, int64_t now_s, char *o
     return true;
 }
 
-static void tell(struct web_expiry *expiry, const char *text)
+static const char *source_of(const struct web_generation *generation)
 {
-    AUTO(buffer_done) struct buffer workers = buffer_of(WORKERS_LIMIT);
-    buffer_print(&workers, "{\"workers\":[],\"trouble\":\"");
-    buffer_append_json(&workers, text_of(text));
+    const struct site_tls *tls = &generation->source->site->tls;
+    return tls->is_acme ? "acme" : tls->is_local ? "local" : "files";
+}
+
+/* Returns when it ends. */
+static int64_t write_certificate(struct buffer *out, const struct tls_context *tls, size_t number,
+                                 const char *source, const char *name)
+{
+    struct tls_facts facts;
+    tls_context_facts(tls, number, &facts);
+    buffer_print(out, "%s{\"from\":\"", out->data[out->len - 1] == '[' ? "" : ",");
+    buffer_append_json(out, text_of(name));
+    buffer_print(out, "\",\"source\":\"%s\",\"names\":\"", source);
+    buffer_append_json(out, text_of(facts.names));
+    buffer_print(out, "\",\"expires_s\":%lld}", (long long)facts.expires_s);
+    return facts.expires_s;
+}
+
+static int64_t first_of(int64_t end_s, int64_t other_s)
+{
+    return end_s == 0 || other_s < end_s ? other_s : end_s;
+}
+
+/* As many as there is room for. Returns when the first of all ends; 0: there is none. */
+static int64_t write_certificates(struct buffer *out, const struct web_generation *generation)
+{
+    char name[NAME_SIZE];
+    int64_t end_s = 0;
+    size_t count = generation->tls != NULL ? tls_context_count(generation->tls) : 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t before = out->len;
+        web_https_name(generation->source, i, name);
+        end_s = first_of(end_s,
+                         write_certificate(out, generation->tls, i, source_of(generation), name));
+        if (out->len > CERTIFICATES_BYTES)
+            out->len = before;
+    }
+    if (generation->inside_server != NULL)
+        end_s = first_of(
+            end_s, write_certificate(out, generation->inside_server, 0, "inside", "tls.inside"));
+    return end_s;
+}
+
+static void tell(struct web_expiry *expiry, const char *trouble)
+{
+    AUTO(buffer_done) struct buffer workers = buffer_of(MESSAGE_TEXT_LIMIT);
+    int64_t end_s = 0;
+    buffer_print(&workers, "{\"workers\":[],\"certificates\":[");
+    if (expiry->generation != NULL)
+        end_s = write_certificates(&workers, expiry->generation);
+    buffer_print(&workers, "],\"trouble\":\"");
+    buffer_append_json(&workers, text_of(trouble));
     buffer_print(&workers, "\"}");
-    process_send(expiry->process, MESSAGE_NOTE, 0, text_of(text));
+    metrics_set(&expiry->process->metrics->tls_end_s, end_s);
     process_send(expiry->process, MESSAGE_WORKERS, 0, buffer_text(&workers));
+}
+
+/* What is to be done about a certificate; false: nothing. What `acme` renews by itself is watched
+ * there, by its own times. */
+static bool find_trouble(const struct web_generation *generation, char text[TEXT_SIZE])
+{
+    char name[NAME_SIZE];
+    if (generation == NULL || generation->tls == NULL || generation->source->site->tls.is_acme)
+        return false;
+    web_https_name(generation->source, tls_context_expires_first(generation->tls), name);
+    return web_expiry_text(name, tls_context_expires_s(generation->tls), clock_wall_ms() / 1000,
+                           text, TEXT_SIZE);
 }
 
 static void look(struct loop_timer *timer)
 {
     struct web_expiry *expiry = list_entry(timer, struct web_expiry, timer);
-    const struct web_generation *generation = expiry->generation;
-    char name[NAME_SIZE], text[TEXT_SIZE] = "";
+    char text[TEXT_SIZE] = "";
     int64_t now_s = clock_wall_ms() / 1000;
-    bool is_alert = false;
-    if (generation != NULL) {
+    bool is_alert = find_trouble(expiry->generation, text);
+    if (expiry->generation != NULL)
         loop_timer_start(expiry->loop, timer, LOOK_MS);
-        web_https_name(generation->source, tls_context_expires_first(generation->tls), name);
-        is_alert = web_expiry_text(name, tls_context_expires_s(generation->tls), now_s, text,
-                                   sizeof(text));
-    }
-    if (is_alert || expiry->is_alert)
+    if (expiry->generation != NULL || expiry->has_told)
         tell(expiry, text);
+    expiry->has_told = expiry->generation != NULL;
+    if (is_alert || expiry->is_alert)
+        process_send(expiry->process, MESSAGE_NOTE, 0, text_of(text));
     expiry->is_alert = is_alert;
     if (!is_alert || now_s - expiry->warned_s < DAY_S)
         return;
@@ -93,9 +154,9 @@ void web_expiry_use(struct web_expiry *expiry, const struct web_generation *gene
 {
     if (expiry == NULL)
         return;
-    bool is_ours =
-        generation != NULL && generation->tls != NULL && !generation->source->site->tls.is_acme;
-    expiry->generation = is_ours ? generation : NULL;
+    bool has_any =
+        generation != NULL && (generation->tls != NULL || generation->inside_server != NULL);
+    expiry->generation = has_any ? generation : NULL;
     expiry->warned_s = 0;
     loop_timer_start(expiry->loop, &expiry->timer, 0);
 }

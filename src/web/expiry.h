@@ -2,8 +2,9 @@
 #define WEB_EXPIRY_H
 
 /*
- * Certificates that near their end: a warning in the log each day, a line in `status`, and a site
- * that is `degraded`. One edge of the server looks, every hour.
+ * The certificates that are in use, for `status` and the counters; and those that near their end: a
+ * warning in the log each day, a line in `status`, and a site that is `degraded`. One edge of the
+ * server looks, every hour.
  */
 
 #include "web/generation.h"

@@ -2,6 +2,7 @@
 import contextlib
 import re
 import subprocess
+import time
 
 import pytest
 
@@ -106,6 +107,17 @@ def test_rsa_beside_ecdsa_and_staples(workshop, authority):
     # the responder is gone: a reload keeps what is known
     https.site.reload()
     assert https.staple() == "good" and https.staple("-sigalgs", "RSA-PSS+SHA256") == "good"
+
+
+def test_what_is_told_of_certificates(workshop, authority):
+    site = workshop.up(SITE.format(https=harness.free_port()), {"files/a.txt": "a\n"})
+    told = harness.wait_for(lambda: site.status()["certificates"], what="they are told")
+    assert [one["source"] for one in told] == ["files", "files"]
+    assert {one["names"] for one in told} == {"www.foobar.com, foobar.com"}
+    assert "ec.pem" in told[0]["from"] and "rsa.pem" in told[1]["from"]
+    for one in told:
+        assert 19 * 86400 < one["expires_s"] - time.time() <= 20 * 86400
+    assert site.status()["metrics"]["tls_end_s"] == min(one["expires_s"] for one in told)
 
 
 def test_a_dead_responder_harms_nobody(workshop, authority):
