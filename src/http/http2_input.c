@@ -216,6 +216,7 @@ static void end_block(struct http2 *http2)
     if (most > 0 && ++http2->conn->requests >= most)
         http2_leave(http2);
     http2_stream_start(stream, http2->block_is_last);
+    http2_frame_at_once(stream);
 }
 
 /* A part of the block, as the frames have cut it. */

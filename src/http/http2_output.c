@@ -8,6 +8,8 @@
  */
 #include "http/http2_private.h"
 
+enum { AT_ONCE_BYTES = 4096 };
+
 enum outcome {
     OUTCOME_MORE,    /* it went a frame further */
     OUTCOME_NOTHING, /* it has nothing, or waits for its own window */
@@ -119,6 +121,27 @@ static enum outcome put_next(struct http2_stream *stream)
 static bool has_room(const struct http2 *http2)
 {
     return http2->conn->lane.output.waiting < HTTP2_FRAMED;
+}
+
+static bool is_anybody_sending(const struct http2 *http2)
+{
+    for (size_t i = 0; i < HTTP2_URGENCIES; i++)
+        if (!list_is_empty(&http2->sending[i]))
+            return true;
+    return false;
+}
+
+void http2_frame_at_once(struct http2_stream *stream)
+{
+    const struct http_exchange *exchange = stream->exchange;
+    int64_t ready = http2_stream_ready_bytes(stream);
+    bool is_small = exchange->is_complete && stream->has_head && stream->lane.is_ended &&
+                    ready <= AT_ONCE_BYTES && ready <= room_of(stream);
+    if (!is_small || exchange->is_broken || stream->is_reset || !has_room(stream->http2) ||
+        is_anybody_sending(stream->http2))
+        return;
+    if (put_next(stream) == OUTCOME_MORE)
+        put_next(stream);
 }
 
 static void frame_list(struct http2 *http2, struct list *list)

@@ -160,6 +160,9 @@ void http2_give_back(struct http2 *http2, size_t len);
 
 /* Frames what is ready, as much as leaves in one send. */
 void http2_frame(struct http2 *http2);
+/* The same of a small answer that is whole when its handler returns: framed while it is in the
+ * caches, if nobody waits before it. The stream is gone then. */
+void http2_frame_at_once(struct http2_stream *stream);
 /* There is something to frame, maybe. */
 void http2_want_to_send(struct http2_stream *stream);
 /* The priority of RFC 9218 4, as a header or in PRIORITY_UPDATE. */
