@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -203,6 +204,20 @@ def test_renewal_under_load(make_acme):
         assert result.failed == 0 and result.succeeded > 50, str(result)
     assert site.find("edge") == pids, "no process was replaced"
     assert site.status()["generation"] == 1, "nor the site reloaded"
+
+
+def test_ca_that_hangs(make_acme):
+    """It takes the connection and says nothing: the site works, reloads and ends as ever."""
+    acme = make_acme()
+    with socket.create_server((acme.ca.address, acme.ca.port), backlog=8):
+        site = acme.up()
+        harness.wait_for(lambda: "asking the CA for a certificate" in site.all_logs(), 20, "it asks")
+        assert site.get("/").status == 301 and not is_from_pebble(acme.served())
+        site.reload()
+        assert "asking" in acme.note() or "certificate" in acme.note(), acme.note()
+        begun = time.monotonic()
+        site.stop()
+        assert time.monotonic() - begun < 8, "nobody waits for it"
 
 
 def test_ca_is_down_lies_and_comes_back(make_acme):

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 import harness
+import mariadb_tier
 
 SITE = """
 site: www.foobar.com
@@ -308,3 +309,27 @@ def test_mysql(workshop):
     os.kill(server, signal.SIGCONT)
     becomes(site, name, "up", "answers as")
     assert "Got an error reading" not in site.all_logs(), "each visit ends as a login that is over"
+
+
+def test_mysql_that_wants_tls(workshop):
+    """A server that lets nobody in without TLS is up all the same: it looks and refuses."""
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    subprocess.run(["openssl", "req", "-x509", *key, "-subj", "/CN=db", "-keyout", "db.key", "-out",
+                    "db.pem"], cwd=workshop.folder, check=True, capture_output=True)
+    (workshop.folder / "db.key").chmod(0o644)
+    server = mariadb_tier.Server(
+        workshop.folder, 1, False, "require_secure_transport=ON\n"
+        f"ssl_cert={workshop.folder}/db.pem\nssl_key={workshop.folder}/db.key\n")
+    try:
+        site = workshop.up(SITE.format(listen=harness.free_port(), to=f'"127.0.0.1:{server.port}"',
+                                       check="type: mysql"), {"public/index.html": "hello"})
+        name = f"tcp/pool/127.0.0.1:{server.port}"
+        becomes(site, name, "up", "answers as")
+
+        def visits():
+            return int(server.ask("SHOW GLOBAL STATUS LIKE 'Connections'").stdout.split()[1])
+        first = visits()
+        harness.wait_for(lambda: visits() > first + 12, what="many visits")
+        assert entry(site, name)["state"] == "up"
+    finally:
+        server.stop()
