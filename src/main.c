@@ -13,6 +13,7 @@
 #include "database/database.h"
 #include "database/sql.h"
 #include "dns/dns.h"
+#include "firewall/firewall.h"
 #include "health/health.h"
 #include "lab/lab.h"
 #include "monitor/monitor.h"
@@ -374,7 +375,8 @@ static void explain(const struct cli_question *question, struct buffer *out)
 
 int main(int argc, char **argv)
 {
-    static const struct role *const roles[] = { &peer_role,
+    static const struct role *const roles[] = { &firewall_role,
+                                                &peer_role,
                                                 &database_role,
                                                 &keeper_role,
                                                 &replication_role,
@@ -400,6 +402,8 @@ int main(int argc, char **argv)
           database_usage, database_command },
         { "audit", "SITE", "Name the weaknesses of a site", audit_usage, audit_command },
         { "draw", "SITE", "Draw a site as text, SVG, Mermaid or DOT", draw_usage, draw_command },
+        { "firewall", "show|verify|ban|...", "Look at the packet filter, shut clients out",
+          firewall_usage, firewall_command },
         { .name = NULL },
     };
     return cli_main(argc, argv, roles, tools, explain);

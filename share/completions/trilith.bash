@@ -33,6 +33,7 @@ _trilith_options() {
         draw) echo --svg --mermaid --dot --json --state ;;
         sql) echo --listen --primary --replica --hold ;;
         database) echo --force --site --state --quiet ;;
+        firewall) echo --for --because --json --site --state ;;
         schema) echo --markdown ;;
         version) echo --json ;;
     esac
@@ -41,7 +42,7 @@ _trilith_options() {
 
 _trilith() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command= state= i
-    local commands="check init up run status top explain dashboard alerts backend reload stop logs serve app proxy lab audit draw database sql schema help version"
+    local commands="check init up run status top explain dashboard alerts backend reload stop logs serve app proxy lab audit draw database sql firewall schema help version"
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         [ "${COMP_WORDS[i]}" = --state ] && state=${COMP_WORDS[i + 1]}
@@ -76,6 +77,9 @@ _trilith() {
         backend)
             [ "$before" = backend ] && mapfile -t COMPREPLY < <(
                 compgen -W "list weight drain undrain add remove reset" -- "$word") ;;
+        firewall)
+            [ "$before" = firewall ] && mapfile -t COMPREPLY < <(
+                compgen -W "show list verify ban unban clear" -- "$word") ;;
         database)
             [ "$before" = database ] && mapfile -t COMPREPLY < <(
                 compgen -W "switchover rebuild" -- "$word") ;;

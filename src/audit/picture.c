@@ -381,6 +381,7 @@ static void link_edge(struct drawing *drawing, const struct site_edge *edge)
     case EDGE_CONTROL:
     case EDGE_VIP:
     case EDGE_ADMIN:
+    case EDGE_ALLOWED:
     case EDGE_MONITOR:
     case EDGE_OUTSIDE:
         return; /* everybody with everybody: in the legend */

@@ -5,14 +5,10 @@
 #include "database/database.h"
 
 #include "core/clock.h"
-#include "core/memory.h"
 #include "process/peer.h"
 
-#include <dirent.h>
 #include <getopt.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 enum { DONE = 0, FAILED = 1, USAGE = 2, NOT_RUNNING = 3, ANSWER_MS = 600000 };
 
@@ -78,40 +74,21 @@ static bool read_options(int count, char **words, struct request *request)
            (strcmp(request->action, "rebuild") == 0 && !request->is_forced);
 }
 
-static bool has_channel(const char *state, const char *site)
-{
-    char path[4096];
-    int len = snprintf(path, sizeof(path), "%s/%s/run/peer/peer.sock", state, site);
-    return site[0] != '.' && len > 0 && (size_t)len < sizeof(path) && access(path, F_OK) == 0;
-}
-
 /* The folder of the only site that has a channel between servers, or of the one that was named. */
 static int find_folder(const struct request *request, char *out, size_t size)
 {
-    size_t found = 0;
-    AUTO(memory_drop) char *standard = process_default_state();
-    const char *state = request->state != NULL ? request->state : standard;
-    DIR *folder = opendir(state);
-    const struct dirent *entry;
-    while (folder != NULL && (entry = readdir(folder)) != NULL) {
-        bool is_meant = request->site == NULL || strcmp(request->site, entry->d_name) == 0;
-        if (!is_meant || !has_channel(state, entry->d_name))
-            continue;
-        snprintf(out, size, "%s/%s", state, entry->d_name);
-        found++;
-    }
-    if (folder != NULL)
-        closedir(folder);
-    if (found == 1)
+    struct why why = { "" };
+    enum err err =
+        process_find_site(request->state, request->site, "run/peer/peer.sock", out, size, &why);
+    if (err == OK)
         return DONE;
-    if (found > 1)
-        fprintf(stderr, "trilith database: several sites run here: say which with --site NAME\n");
+    if (err == ERR_UNKNOWN)
+        fprintf(stderr, "trilith database: %s\n", why.text);
     else
         fprintf(stderr,
-                "trilith database: no site of several servers with a database runs here (looked "
-                "in %s; --state names another folder)\n",
-                state);
-    return found > 1 ? USAGE : NOT_RUNNING;
+                "trilith database: no site of several servers with a database runs here (%s)\n",
+                why.text);
+    return err == ERR_UNKNOWN ? USAGE : NOT_RUNNING;
 }
 
 static int print_answer(const struct request *request, struct peer_stream *stream)

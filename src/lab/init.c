@@ -4,6 +4,7 @@
  * machine, with its exit status.
  */
 #include "lab/init.h"
+#include "lab/rights.h"
 #include "lab/trust.h"
 
 #include "core/log.h"
@@ -109,6 +110,8 @@ _Noreturn static void run_server(const struct machine_setup *setup, const struct
     };
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+    if (setup->plan->site->firewall.is_present)
+        lab_keep_firewall_right();
     execve(setup->program, arguments, environment);
     give_up("cannot run trilith");
 }

@@ -77,6 +77,12 @@
     X(db_deadlocks, COUNTER, "Transactions that ended in a deadlock")                              \
     X(db_log_bytes, COUNTER, "Bytes written to InnoDB's log")                                      \
     X(db_disk_tables, COUNTER, "Temporary tables that had to go to the disk")                      \
+    X(firewall_dropped_in, COUNTER, "Packets that the firewall let in by no way")                  \
+    X(firewall_dropped_out, COUNTER, "Packets that the firewall let out by no way")                \
+    X(firewall_banned, COUNTER, "Packets of banned addresses")                                     \
+    X(firewall_limited, COUNTER, "New connections over the firewall's limits of public ports")     \
+    X(firewall_bans, GAUGE, "Addresses that are banned now")                                       \
+    X(firewall_repairs, COUNTER, "Times that somebody else's change of the rules was undone")      \
     X(log_dropped, COUNTER, "Log lines dropped because the log could not take them")
 
 struct metrics {

@@ -29,6 +29,7 @@ enum peer_service {
     PEER_MONITOR,  /* frames of an agent, for the process `monitor` of that server */
     PEER_COMMANDS, /* PEER_COMMAND to the same process, one answer */
     PEER_LOGS,     /* lines of the log of that server (logs.h) */
+    PEER_FIREWALL, /* frames with the process `firewall` of that server */
 };
 
 enum {
@@ -80,6 +81,8 @@ struct peer_stream {
 #define PEER_COMMAND_SOCKET "run/monitor/command.sock"
 /* And the process `log`. */
 #define PEER_LOGS_SOCKET "run/log/log.sock"
+/* And `firewall`. */
+#define PEER_FIREWALL_SOCKET "run/firewall/firewall.sock"
 
 /* The answer to who asks for the server that it is on; peer_connect() goes there directly. */
 #define PEER_IS_HERE "is this server itself"

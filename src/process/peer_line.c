@@ -6,7 +6,7 @@
 static const char *const services[] = {
     [PEER_STATUS] = "status", [PEER_DATABASE] = "database", [PEER_PRIMARY] = "primary",
     [PEER_ACME] = "acme",     [PEER_MONITOR] = "monitor",   [PEER_COMMANDS] = "commands",
-    [PEER_LOGS] = "logs"
+    [PEER_LOGS] = "logs",     [PEER_FIREWALL] = "firewall",
 };
 
 enum { NAME_LIMIT = 253, EPOCH_LIMIT_BITS = 53 };

@@ -317,6 +317,8 @@ static unsigned services_of(const struct peer *peer, uid_t uid)
         return 1U << PEER_ACME;
     if (uid == peer->agent_uid)
         return 1U << PEER_MONITOR;
+    if (uid == peer->firewall_uid)
+        return 1U << PEER_FIREWALL;
     return uid == peer->database_uid ? 1U << PEER_STATUS | 1U << PEER_DATABASE | 1U << PEER_PRIMARY
                                      : 0;
 }

@@ -67,7 +67,7 @@ struct peer {
     struct peer_tls *tls;
     struct primary_board *primary;
     const struct generation *generation; /* the serving one; NULL at first */
-    uid_t database_uid, acme_uid, agent_uid, parent_uid;
+    uid_t database_uid, acme_uid, agent_uid, firewall_uid, parent_uid;
     struct list links;
 };
 

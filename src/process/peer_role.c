@@ -145,6 +145,7 @@ static enum err use(struct swap *swap, const struct generation *next, struct why
     peer->database_uid = generation_uid(next, "database");
     peer->acme_uid = generation_uid(next, "acme");
     peer->agent_uid = generation_uid(next, "agent");
+    peer->firewall_uid = generation_uid(next, "firewall");
     enum err err = loop_watch_start(swap->loop, &process->network,
                                     generation_fd(next, "peer.network"), LOOP_READ, on_network);
     if (err == OK)

@@ -124,9 +124,10 @@ static enum peer_moved take_announcement(struct peer_link *link, const struct pe
 static enum peer_moved serve(struct peer_link *link, const struct peer_request *request)
 {
     static const char *const sockets[] = {
-        [PEER_STATUS] = "run/control.sock",    [PEER_DATABASE] = PEER_DATABASE_SOCKET,
-        [PEER_ACME] = PEER_ACME_SOCKET,        [PEER_MONITOR] = PEER_MONITOR_SOCKET,
-        [PEER_COMMANDS] = PEER_COMMAND_SOCKET, [PEER_LOGS] = PEER_LOGS_SOCKET,
+        [PEER_STATUS] = "run/control.sock",     [PEER_DATABASE] = PEER_DATABASE_SOCKET,
+        [PEER_ACME] = PEER_ACME_SOCKET,         [PEER_MONITOR] = PEER_MONITOR_SOCKET,
+        [PEER_COMMANDS] = PEER_COMMAND_SOCKET,  [PEER_LOGS] = PEER_LOGS_SOCKET,
+        [PEER_FIREWALL] = PEER_FIREWALL_SOCKET,
     };
     const struct site *site = link->peer->generation->site;
     const struct site_server *from = site_server_find(site, request->server);

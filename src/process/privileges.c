@@ -49,22 +49,49 @@ enum err privileges_user(struct text name, uid_t *uid_out, gid_t *gid_out, struc
     return OK;
 }
 
-static void drop_capabilities(void)
+bool privileges_has(uint64_t capabilities)
 {
     struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
-    struct __user_cap_data_struct none[2] = { { 0 } };
-    for (unsigned long capability = 0; capability < 64; capability++)
-        prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
-    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    syscall(SYS_capset, &head, none);
+    struct __user_cap_data_struct own[2] = { { 0 } };
+    if (syscall(SYS_capget, &head, own) != 0)
+        return false;
+    uint64_t has = own[0].effective | (uint64_t)own[1].effective << 32;
+    return (has & capabilities) == capabilities;
 }
 
-enum err privileges_drop(uid_t uid, gid_t gid, struct why *why)
+static bool is_in(uint64_t set, unsigned long capability)
+{
+    return (set >> capability & 1) != 0;
+}
+
+static void drop_bounding(uint64_t kept)
+{
+    for (unsigned long capability = 0; capability < 64; capability++)
+        if (!is_in(kept, capability))
+            prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
+}
+
+static void drop_capabilities(uint64_t kept)
+{
+    struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+    struct __user_cap_data_struct own[2] = { { 0 } };
+    drop_bounding(kept);
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    for (unsigned i = 0; i < COUNT(own); i++)
+        own[i].effective = own[i].permitted = own[i].inheritable = (uint32_t)(kept >> 32 * i);
+    syscall(SYS_capset, &head, own);
+    for (unsigned long capability = 0; capability < 64; capability++)
+        if (is_in(kept, capability))
+            prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0);
+}
+
+enum err privileges_drop(uid_t uid, gid_t gid, uint64_t kept, struct why *why)
 {
     if (geteuid() == 0 && uid != 0) {
         /* the bounding set first: later there is no right to change it */
-        for (unsigned long capability = 0; capability < 64; capability++)
-            prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
+        drop_bounding(kept);
+        if (kept != 0 && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0)
+            return fail(why, ERR_DENIED, "cannot keep a right: %s", strerror(errno));
         if (setgroups(0, NULL) != 0 || setresgid(gid, gid, gid) != 0 ||
             setresuid(uid, uid, uid) != 0)
             return fail(why, ERR_DENIED, "cannot become uid %u: %s", (unsigned)uid,
@@ -72,7 +99,9 @@ enum err privileges_drop(uid_t uid, gid_t gid, struct why *why)
         if (setresuid(0, 0, 0) == 0 || geteuid() == 0)
             return fail(why, ERR_DENIED, "the way back to root is open");
     }
-    drop_capabilities();
+    drop_capabilities(kept);
+    if (!privileges_has(kept))
+        return fail(why, ERR_DENIED, "a right of root that this process needs is missing");
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return fail(why, ERR_SYSTEM, "cannot set no_new_privs: %s", strerror(errno));
     return OK;

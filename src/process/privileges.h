@@ -20,9 +20,13 @@ MUST_CHECK enum err privileges_user(struct text name, uid_t *uid_out, gid_t *gid
                                     struct why *why);
 
 /* For a process that stays root-born: other groups cleared, uid and gid changed for good, every
- * capability gone, no way back by a set-uid program. When uid is the own one already, only the
- * last. */
-MUST_CHECK enum err privileges_drop(uid_t uid, gid_t gid, struct why *why);
+ * capability gone but those of `kept` (a bit each; what it executes has them, too), no way back by
+ * a set-uid program. When uid is the own one already, only the last two. ERR_DENIED: it has not got
+ * what it should keep. */
+MUST_CHECK enum err privileges_drop(uid_t uid, gid_t gid, uint64_t kept, struct why *why);
+
+/* Whether this process has all of these. */
+bool privileges_has(uint64_t capabilities);
 
 /* Asks the kernel to kill this process with its parent, which had that pid. Ends the process when
  * the parent is gone already. After privileges_drop: the change of uid clears it. */

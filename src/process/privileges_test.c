@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -54,7 +55,7 @@ static int becomes_another(void)
 {
     struct why why;
     gid_t groups[64];
-    if (privileges_drop(60777, 60778, &why) != OK)
+    if (privileges_drop(60777, 60778, 0, &why) != OK)
         return 1;
     if (getuid() != 60777 || geteuid() != 60777 || getgid() != 60778 || getegid() != 60778)
         return 2;
@@ -67,11 +68,36 @@ static int becomes_another(void)
     return open("/etc/shadow", O_RDONLY | O_CLOEXEC) < 0 ? 0 : 6;
 }
 
+/* One right is kept, also by what is executed; no other one. */
+static int keeps_a_right(void)
+{
+    struct why why;
+    uint64_t kept = UINT64_C(1) << CAP_NET_ADMIN;
+    if (privileges_drop(60777, 60778, kept, &why) != OK || geteuid() != 60777)
+        return 1;
+    if (!privileges_has(kept) || privileges_has(kept | UINT64_C(1) << CAP_NET_RAW))
+        return 2;
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, CAP_NET_ADMIN, 0, 0) != 1 ||
+        prctl(PR_CAPBSET_READ, CAP_NET_RAW, 0, 0, 0) != 0 || setuid(0) == 0)
+        return 3;
+    execl("/bin/grep", "grep", "-qE", "^CapEff:.0000000000001000$", "/proc/self/status", NULL);
+    return 4;
+}
+
+/* Who has not got it cannot keep it. */
+static int keeps_nothing_it_has_not(void)
+{
+    struct why why;
+    if (privileges_drop(60777, 60778, 0, &why) != OK)
+        return 1;
+    return privileges_drop(60777, 60778, UINT64_C(1) << CAP_NET_ADMIN, &why) == ERR_DENIED ? 0 : 2;
+}
+
 static int stays_itself(void)
 {
     struct why why;
     uid_t uid = geteuid();
-    if (privileges_drop(uid, getegid(), &why) != OK || geteuid() != uid)
+    if (privileges_drop(uid, getegid(), 0, &why) != OK || geteuid() != uid)
         return 1;
     return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? 0 : 2;
 }
@@ -102,7 +128,7 @@ static int refuses(void)
 {
     struct why why;
     char *none[] = { NULL };
-    if (privileges_drop(geteuid(), getegid(), &why) != OK)
+    if (privileges_drop(geteuid(), getegid(), 0, &why) != OK)
         return 1;
     sandbox_enter();
     if (unshare(CLONE_NEWUSER) == 0 || errno != EPERM)
@@ -134,6 +160,10 @@ TEST(privileges_drop_for_good)
     CHECK(in_child(stays_itself) == 0, "the own uid");
     if (geteuid() == 0)
         CHECK(in_child(becomes_another) == 0, "another uid: %d", in_child(becomes_another));
+    if (geteuid() == 0 && privileges_has(UINT64_C(1) << CAP_NET_ADMIN)) {
+        CHECK(in_child(keeps_a_right) == 0, "with a right: %d", in_child(keeps_a_right));
+        CHECK(in_child(keeps_nothing_it_has_not) == 0, "without it");
+    }
 }
 
 TEST(privileges_child_dies_with_its_parent)

@@ -174,7 +174,7 @@ _Noreturn static void probe_child(struct parent *parent, const struct probe_targ
     struct why why;
     enum err err = OK;
     spawn_prepare_child(parent, "probe", output, NULL, 0);
-    if (privileges_drop(uid, (gid_t)uid, &why) != OK) {
+    if (privileges_drop(uid, (gid_t)uid, 0, &why) != OK) {
         err = ERR_SYSTEM;
     } else {
         privileges_die_with(parent_pid);

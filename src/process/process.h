@@ -189,8 +189,10 @@ struct role {
     /* Optional: how long a process may take until READY; default 60 s, 120 s for RELOAD_KEEP, for
      * RELOAD_REPLACE the longest start_ms of the site's apps. */
     int64_t (*start_ms)(const struct generation *generation, size_t index);
-    bool runs_programs;  /* a RELOAD_SWAP role that starts foreign programs */
-    bool has_access_log; /* its processes get an access_fd */
+    bool runs_programs;    /* a RELOAD_SWAP role that starts foreign programs */
+    bool has_access_log;   /* its processes get an access_fd */
+    uint64_t capabilities; /* rights of root that its processes keep, and those that they execute: a
+                              bit per capability; 0: none */
 };
 
 /* What a role's process has in its hands. */
@@ -250,6 +252,12 @@ int process_parent(const struct process_options *options, const struct role *con
 /* Default state folder: $TRILITH_STATE; without it /var/lib/trilith as root, else
  * $XDG_STATE_HOME/trilith or ~/.local/state/trilith. Owned by the caller. */
 char *process_default_state(void);
+
+/* The folder of the only site in the state folder (NULL: the default one) that has this socket
+ * below it ("run/peer/peer.sock"), or of the one of that name. ERR_NOT_FOUND: none runs, *why says
+ * where was looked; ERR_UNKNOWN: several do. */
+MUST_CHECK enum err process_find_site(const char *state, const char *site, const char *socket,
+                                      char *out, size_t size, struct why *why);
 
 /* Asks the running parent of a site over its control socket: one command line ("status", "reload",
  * "stop", "logs 100"), answered by JSON text in *answer. ERR_NOT_FOUND: nothing runs there. */

@@ -152,7 +152,7 @@ _Noreturn static void child_run(const struct birth *birth)
     spawn_prepare_child(slot->parent, slot->title, slot->log_pipe[1], keep, count);
     memory_free(keep);
     privileges_limits();
-    if (privileges_drop(birth->uid, birth->gid, &why) != OK) {
+    if (privileges_drop(birth->uid, birth->gid, slot->role->capabilities, &why) != OK) {
         process_send(&self, MESSAGE_FAILED, own->number, text_of(why.text));
         _exit(1);
     }

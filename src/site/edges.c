@@ -99,7 +99,8 @@ bool site_edge_is_bare(const struct site_edge *edge)
 
 static size_t room_for(const struct site *site)
 {
-    size_t room = FIXED_EDGES + 2 * site->tcp_count;
+    size_t room = FIXED_EDGES + 2 * site->tcp_count + site->firewall.way_count +
+                  site->monitor.alerts.receiver_count;
     for (size_t i = 0; i < site->pool_count; i++)
         room += site->pools[i]->backend_count + 1;
     return room;
@@ -492,6 +493,85 @@ static void add_certificates(struct edges *edges)
     add(edges, edge);
 }
 
+/* Whoever is told of alerts, by those who watch. */
+static void add_receivers(struct edges *edges)
+{
+    const struct site_alerts *alerts = &edges->site->monitor.alerts;
+    for (size_t i = 0; i < alerts->receiver_count; i++) {
+        const struct site_receiver *receiver = &alerts->receivers[i];
+        struct site_party to = { .kind = PARTY_HOST, .host = receiver->host };
+        bool is_tls = text_starts_with(receiver->url, T("https:")) ||
+                      text_starts_with(receiver->url, T("smtps:"));
+        (void)!address_parse_ip(receiver->host, 0, &to.address); /* else it is a name */
+        if (receiver->kind == RECEIVER_COMMAND || address_is_loopback(&to.address))
+            continue;
+        add(edges, (struct site_edge){
+                       .name = arena_print(edges->arena, "alerts/%.*s.%zu", FMT(receiver->host), i),
+                       .kind = EDGE_OUTSIDE,
+                       .from = party_on(edges, &edges->site->monitor.on),
+                       .to = to,
+                       .port = (uint16_t)receiver->port,
+                       .privacy = is_tls ? PRIVACY_TLS : PRIVACY_CLEAR,
+                       .speaks = receiver->kind == RECEIVER_MAIL ? "SMTP" : "HTTP",
+                       .why = "alerts are told",
+                       .place = receiver->place,
+                   });
+    }
+}
+
+/* ---- what only the file knows ---- */
+
+static struct site_party party_of(bool is_anyone, const struct network *networks, size_t count)
+{
+    return (struct site_party){ .kind = is_anyone ? PARTY_ANYONE : PARTY_NETWORKS,
+                                .networks = networks,
+                                .network_count = count };
+}
+
+static void add_admin(struct edges *edges)
+{
+    const struct site_firewall *firewall = &edges->site->firewall;
+    if (!firewall->is_admin_anyone && firewall->admin_count == 0)
+        return;
+    add(edges,
+        (struct site_edge){
+            .name = T("ssh"),
+            .kind = EDGE_ADMIN,
+            .from = party_of(firewall->is_admin_anyone, firewall->admin, firewall->admin_count),
+            .to = party_where(edges, any_server),
+            .port = (uint16_t)firewall->ssh,
+            .privacy = PRIVACY_OWN,
+            .speaks = "SSH",
+            .why = "people look after the servers",
+            .place = firewall->admin_place,
+        });
+}
+
+static void add_allowed(struct edges *edges)
+{
+    const struct site_firewall *firewall = &edges->site->firewall;
+    for (size_t i = 0; i < firewall->way_count; i++) {
+        const struct site_way *way = &firewall->ways[i];
+        struct site_party here = party_on(edges, &way->on);
+        struct site_party there = party_of(way->is_anyone, way->networks, way->network_count);
+        add(edges, (struct site_edge){
+                       .name = arena_print(edges->arena, "%s/%d.%zu",
+                                           way->is_outgoing ? "outgoing" : "incoming",
+                                           (int)way->port, i + 1),
+                       .kind = EDGE_ALLOWED,
+                       .from = way->is_outgoing ? here : there,
+                       .to = way->is_outgoing ? there : here,
+                       .protocol = way->protocol == 1 ? PROTOCOL_UDP : PROTOCOL_TCP,
+                       .port = (uint16_t)way->port,
+                       .privacy = PRIVACY_OWN,
+                       .speaks = way->protocol == 1 ? "UDP" : "TCP",
+                       .why = way->is_outgoing ? "the file lets the servers go there"
+                                               : "the file lets it in",
+                       .place = way->place,
+                   });
+    }
+}
+
 /* ---- all ---- */
 
 const struct site_edge *site_edges(const struct site *site, struct arena *arena, size_t *count_out)
@@ -512,6 +592,9 @@ const struct site_edge *site_edges(const struct site *site, struct arena *arena,
     add_metrics(&edges);
     add_resolvers(&edges);
     add_certificates(&edges);
+    add_receivers(&edges);
+    add_admin(&edges);
+    add_allowed(&edges);
     *count_out = edges.failed ? 0 : edges.count;
     return edges.items;
 }

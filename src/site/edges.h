@@ -53,6 +53,7 @@ enum site_edge_kind {
     EDGE_CONTROL,     /* the channel between the servers */
     EDGE_VIP,         /* balancers agree on who holds the address */
     EDGE_ADMIN,       /* people who look after the servers */
+    EDGE_ALLOWED,     /* `firewall.incoming` and `firewall.outgoing`: only the file knows why */
     EDGE_MONITOR,     /* the dashboard and figures for other programs */
     EDGE_OUTSIDE,     /* what Trilith itself needs of the outside: names, CAs, receivers */
 };

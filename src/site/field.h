@@ -126,6 +126,7 @@ extern const struct fields site_fields, listen_fields, web_fields, folder_fields
     tcp_fields, policy_fields, tls_fields, certificate_fields, acme_fields, alerts_fields,
     alert_mail_fields, alert_rule_fields, monitor_fields;
 extern const struct fields vip_fields, objectives_fields, audit_fields, server_fields;
+extern const struct fields firewall_fields;
 
 void finish_monitor(struct reading *reading, const struct node *node, const struct path *path,
                     void *section);
@@ -167,6 +168,9 @@ void finish_objectives(struct reading *reading, const struct node *node, const s
 /* An address, or a map of server_fields, into a struct site_server. */
 void read_one_server(struct reading *reading, const struct node *node, const struct path *path,
                      struct site_server *server);
+/* `audit` or its rows. */
+void read_firewall(struct reading *reading, const struct node *node, const struct path *path,
+                   void *section);
 /* Names of servers, appended. */
 void read_on(struct reading *reading, const struct node *node, const struct path *path,
              struct site_on *on);

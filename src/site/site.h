@@ -296,6 +296,44 @@ struct site_written {
     struct site_place place;
 };
 
+enum site_firewall_mode { FIREWALL_ENFORCE, FIREWALL_AUDIT };
+
+struct site_way { /* that the rest of the file does not tell */
+    bool is_outgoing;
+    bool is_anyone; /* at the other end; else networks */
+    struct network *networks;
+    size_t network_count;
+    int64_t port;
+    int64_t protocol; /* 0: TCP, 1: UDP */
+    struct site_on on;
+    struct site_place place;
+};
+
+struct site_firewall {
+    bool is_present;
+    int64_t mode;         /* enum site_firewall_mode */
+    bool has_admin;       /* it is written */
+    bool is_admin_anyone; /* may come by ssh; else these networks, maybe none */
+    struct network *admin;
+    size_t admin_count;
+    struct site_place admin_place;
+    int64_t ssh; /* port */
+    struct site_way *ways;
+    size_t way_count;
+    int64_t confirm_ms;           /* how long other servers may take to connect through new rules */
+    struct site_firewall_limits { /* at public ports */
+        int64_t connections;      /* open, of one address */
+        int64_t fresh;            /* begun per second, of one address */
+        int64_t fresh_total;      /* of all */
+    } limits;
+    struct site_firewall_ban {
+        int64_t after; /* refused requests (429); 0: never */
+        int64_t within_ms;
+        int64_t for_ms;
+    } ban;
+    struct site_place place;
+};
+
 struct site {
     struct arena *arena;
     struct text file;            /* absolute path of the file */
@@ -328,6 +366,7 @@ struct site {
     struct site_audit audit;
     struct site_written *keys; /* the upper two levels, in the order of the file */
     size_t key_count;
+    struct site_firewall firewall;
 };
 
 /* All mistakes of one file, in file order, each one line: "file:line:column: path: what is wrong,
@@ -422,6 +461,9 @@ const struct network *site_proxies(const struct site *site, const struct site_se
 /* ERR_UNSUPPORTED and the reason when the site has a part that may be written, audited and drawn,
  * and cannot run yet. */
 MUST_CHECK enum err site_can_run(const struct site *site, struct why *why);
+
+/* A time as in the file: "250ms", "30s", "1h30m", "7d". */
+bool site_parse_time(struct text text, int64_t *ms_out);
 
 /* JSON Schema (draft 2020-12) of the site file, and its reference page in Markdown. */
 void site_write_schema(struct buffer *out);

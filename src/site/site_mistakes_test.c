@@ -481,12 +481,24 @@ static const struct broken_site cases[] = {
         "dns: { records: [ { name: x, type: TXT } ] }\n"),
       "site.yaml:2:19: dns.records[0].value: missing; add it, for example: value: \"v=spf1 "
       "-all\"\n" },
-    { "a part that is not built",
+    { "a firewall that could lock out its owner",
       T("site: a.example.com\n"
         "app: { wsgi: \"a:b\", root: r }\n"
         "firewall: {}\n"),
-      "site.yaml:3:1: firewall: this part of Trilith is not built yet (see the roadmap in README); "
-      "remove it\n" },
+      "site.yaml:3:11: firewall.admin: is missing: say from where ssh may come, like admin: "
+      "[192.0.2.0/24], or any, or none; without it the firewall could lock you out\n" },
+    { "a firewall with mistakes",
+      T("site: a.example.com\n"
+        "app: { wsgi: \"a:b\", root: r }\n"
+        "firewall: { admin: home, mode: on, incoming: { port: 1 }, outgoing: [{ port: 1 }], "
+        "limits: { new: 0 } }\n"),
+      "site.yaml:3:20: firewall.admin: 'home' is not a network; write one like 192.0.2.0/24 or "
+      "2001:db8::/32\n"
+      "site.yaml:3:32: firewall.mode: 'on' is not known; allowed: enforce audit\n"
+      "site.yaml:3:46: firewall.incoming: a map of keys is not allowed here; must be a list of "
+      "ways, like [{ from: 192.0.2.0/24, port: 9100 }]\n"
+      "site.yaml:3:70: firewall.outgoing[0].to: missing; add it, for example: to: 192.0.2.0/24\n"
+      "site.yaml:3:99: firewall.limits.new: '0' is too small; allowed: 1 to 1000000\n" },
     { "TLS with mistakes",
       T("site: www.foobar.com\n"
         "listen: { http: 8443, https: 8443 }\n"
@@ -550,8 +562,6 @@ static const struct broken_site cases[] = {
         "tls:      { certificate: local, inside: mutual, hsts: 1y }\n"
         "firewall: { admin: [192.0.2.0/24] }\n"
         "monitor:  { on: web-01, scrape: 192.0.2.1/24 }\n"),
-      "site.yaml:5:1: firewall: this part of Trilith is not built yet (see the roadmap in README); "
-      "remove it\n"
       "site.yaml:6:33: monitor.scrape: '192.0.2.1/24' has bits behind its prefix that are not "
       "zero; "
       "write one like 192.0.2.0/24 or 2001:db8::/32\n" },

@@ -97,6 +97,11 @@ bool parse_time(struct text text, int64_t *ms_out)
     return true;
 }
 
+bool site_parse_time(struct text text, int64_t *ms_out)
+{
+    return parse_time(text, ms_out);
+}
+
 bool is_token(struct text name)
 {
     for (size_t i = 0; i < name.len; i++) {

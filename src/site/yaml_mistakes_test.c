@@ -104,7 +104,8 @@ static const struct broken_site cases[] = {
       T("site: a.example.com\n"
         "colour: blue\n"),
       "site.yaml:2:1: colour: unknown key; allowed: site, servers, listen, web, app, apps, "
-      "upstreams, routes, balancer, tcp, database, dns, vip, tls, monitor, objectives, audit\n" },
+      "upstreams, routes, balancer, tcp, database, dns, vip, tls, firewall, monitor, objectives, "
+      "audit\n" },
     { "a misspelt key",
       T("site: a.example.com\n"
         "app: { wsgi: \"a:b\", root: r, wokers: 2 }\n"),

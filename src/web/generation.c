@@ -4,7 +4,9 @@
  * another one beside it.
  */
 #include "web/generation.h"
+
 #include "core/memory.h"
+#include "metrics/offenders.h"
 #include "web/compress.h"
 #include "web/https.h"
 #include "web/reply.h"
@@ -54,6 +56,16 @@ static bool was_counted(const struct web_generation *self, const struct http_req
                             web->trusted_count - web->trusted_written, &request->peer);
 }
 
+/* Else it was answered with 429, and the firewall may hear of it. */
+static bool is_within_rate(const struct web_generation *self, const struct site_route *route,
+                           struct http_exchange *exchange)
+{
+    if (web_rate_allows(self->rates[route - self->routes], exchange))
+        return true;
+    offenders_note(self->offenders, &http_exchange_request(exchange)->client);
+    return false;
+}
+
 static void router_start(struct http_handler *handler, struct http_exchange *exchange)
 {
     struct web_generation *self =
@@ -68,8 +80,7 @@ static void router_start(struct http_handler *handler, struct http_exchange *exc
         return;
     }
     http_exchange_mark(exchange, self->series[route - self->routes]);
-    if (!was_counted(self, request) &&
-        !web_rate_allows(self->rates[route - self->routes], exchange))
+    if (!was_counted(self, request) && !is_within_rate(self, route, exchange))
         return;
     web_rules_attach(exchange, route);
     if (request->method == HTTP_TRACE) { /* would show a script the cookies it may not read */
@@ -98,7 +109,7 @@ static void front_start(struct http_handler *handler, struct http_exchange *exch
     const struct site_route *route =
         self->has_rates ? web_router_route(self->router, request, &has_other_method) : NULL;
     http_exchange_mark(exchange, self->balancer_series);
-    if (route != NULL && !web_rate_allows(self->rates[route - self->routes], exchange))
+    if (route != NULL && !is_within_rate(self, route, exchange))
         return;
     if (request->method == HTTP_TRACE || request->method == HTTP_CONNECT)
         web_reply_method(exchange, T("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
@@ -326,6 +337,7 @@ enum err web_generation_new(struct loop *loop, struct process *process, struct g
     self->routes = source->site->routes;
     self->files = web_files_new(FILE_MEMORY);
     self->compressors = web_compressors_new();
+    self->offenders = offenders_map(generation_fd(source, "firewall.offenders"));
     struct web_setup *setup = ARENA_NEW(self->arena, struct web_setup);
     enum err err = inside_server(source, "h2,http/1.1", &self->inside_server, why);
     if (err == OK)
@@ -379,6 +391,7 @@ void web_generation_free(struct web_generation *generation)
     for (size_t i = 0; generation->series != NULL && i < generation->route_count; i++)
         board_leave(generation->series[i]);
     web_https_end(generation);
+    offenders_unmap(generation->offenders);
     tls_context_unref(generation->inside_server);
     tls_context_unref(generation->inside_client);
     tls_context_unref(generation->inside_http2);

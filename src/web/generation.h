@@ -28,6 +28,7 @@ struct web_generation {
     uint16_t inside;                   /* port */
     struct tls_context *tls;           /* NULL: clients do not come in encrypted here */
     struct metrics *metrics;           /* of this process */
+    struct offenders *offenders;       /* who asked too much; NULL: nobody wants to know */
     struct challenges *challenges;     /* of a CA; NULL: none is asked */
     struct tls_context *inside_server; /* NULL: what servers of the site say is not encrypted */
     struct tls_context *inside_client;

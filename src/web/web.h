@@ -91,7 +91,7 @@ int web_run(struct process *self, const struct web_maker *makers, size_t count,
 /* The parts of the edge's struct role, for src/main.c. */
 #define WEB_NEEDS                                                                                  \
     "listen.http listen.inside listen.tcp. static. app. command. fpm. error. tls. "                \
-    "acme.challenges " INSIDE_NEEDS " " OUTSIDE_NEEDS
+    "acme.challenges firewall.offenders " INSIDE_NEEDS " " OUTSIDE_NEEDS
 enum { WEB_START_ORDER = 30 };
 
 /* site.web.workers, or one per core; 0 when this server takes no requests: it has neither web nor

@@ -24,7 +24,7 @@ MISTAKES = [  # what is broken, the file, words that a message must have, the li
     ("a tab", GOOD.replace("  ", "\t").replace("web: {", "web:\n\tstatic: {"), ["tab"], None),
     ("an open bracket", GOOD.replace("public } }", "public }"), [], None),
     ("a key twice", GOOD + "dns: {}\n", ["dns"], 6),
-    ("a part that is not built", GOOD + "firewall: {}\n", ["firewall"], 6),
+    ("a firewall without admin", GOOD + "firewall: {}\n", ["admin"], 6),
     ("another one", GOOD + "balancer: { on: lb-01 }\n", ["balancer"], 6),
     ("a list for a map", GOOD.replace("dns: {}", "dns: []"), ["dns", "map"], 5),
     ("a text for a map", GOOD.replace("dns: {}", "dns: yes"), ["dns"], 5),
