@@ -73,20 +73,22 @@ static void write_edges(struct buffer *out, const struct audit *audit,
                         const struct picture *picture)
 {
     static const char *const kinds[] = {
-        "door", "dns",         "service", "web", "app",   "upstream", "behind",
-        "sql",  "replication", "control", "vip", "admin", "monitor",  "outside",
+        [EDGE_DOOR] = "door",       [EDGE_DNS] = "dns",         [EDGE_SERVICE] = "service",
+        [EDGE_WEB] = "web",         [EDGE_APP] = "app",         [EDGE_UPSTREAM] = "upstream",
+        [EDGE_BEHIND] = "behind",   [EDGE_SQL] = "sql",         [EDGE_REPLICATION] = "replication",
+        [EDGE_CONTROL] = "control", [EDGE_VIP] = "vip",         [EDGE_ADMIN] = "admin",
+        [EDGE_ALLOWED] = "allowed", [EDGE_MONITOR] = "monitor", [EDGE_OUTSIDE] = "outside",
     };
     static const char *const protocols[] = { "tcp", "udp", "vrrp" };
     buffer_print(out, ",\"edges\":[");
     for (size_t i = 0; i < audit->edge_count; i++) {
         const struct site_edge *edge = &audit->edges[i];
-        const char *kind = (size_t)edge->kind < COUNT(kinds) ? kinds[edge->kind] : "other";
         buffer_print(out, "%s{\"name\":", i > 0 ? "," : "");
         write_string(out, edge->name);
         buffer_print(out,
                      ",\"kind\":\"%s\",\"protocol\":\"%s\",\"port\":%d,\"speaks\":\"%s\","
                      "\"cleartext\":%s,\"drawn\":%s,\"line\":%d,\"why\":",
-                     kind, protocols[edge->protocol], edge->port, edge->speaks,
+                     kinds[edge->kind], protocols[edge->protocol], edge->port, edge->speaks,
                      site_edge_is_bare(edge) ? "true" : "false",
                      picture_has_edge(picture, edge) ? "true" : "false", edge->place.line);
         write_string(out, text_of(edge->why));

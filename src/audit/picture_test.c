@@ -108,7 +108,8 @@ TEST(picture_drawings)
         { "digraph \"www.foobar.com\" {", "label=\"web-01\\n198.51.100.11\"", "color=\"#cc0000\"",
           "style=dashed" },
         { "\"tiers\":[\"internet\",\"balancer\",\"web\",\"app\",\"database\"]",
-          "\"singles\":[\"lb-01\",\"web-01\"]", "\"cleartext\":true", "\"part\":\"monitor\"" },
+          "\"singles\":[\"lb-01\",\"web-01\"]", "\"cleartext\":true",
+          "{\"name\":\"metrics\",\"kind\":\"monitor\"" },
     };
     static void (*const draw[])(const struct audit *, const struct picture *,
                                 struct buffer *) = { draw_svg, draw_mermaid, draw_dot, draw_json };
