@@ -14,7 +14,7 @@ struct alerts {
     const struct site_server *server;
     bool is_teller; /* of several monitors the first that can be heard tells people */
     int64_t started_ms;
-    size_t heard;       /* servers that are not silent */
+    size_t heard; /* servers that are not silent */
     struct rules *rules;
     struct alert_book *book;
     struct derive *derive;
