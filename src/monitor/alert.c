@@ -342,10 +342,10 @@ void alert_book_each(const struct alert_book *book,
 
 void alert_say(const struct rules *rules, const struct alert *alert, char out[ALERT_TEXT_SIZE])
 {
+    double value = alert->step == ALERT_QUIET ? alert->peak : alert->value; /* over: as it was */
     snprintf(out, ALERT_TEXT_SIZE, "%s", alert->key);
     if (alert->rule != NULL)
-        rules_say(rules, alert->rule, alert->element, alert->server, alert->value, out,
-                  ALERT_TEXT_SIZE);
+        rules_say(rules, alert->rule, alert->element, alert->server, value, out, ALERT_TEXT_SIZE);
 }
 
 void alert_id(const struct alert *alert, char out[ALERT_KEY_SIZE + 32])

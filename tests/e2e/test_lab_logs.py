@@ -121,5 +121,6 @@ def test_lines_as_they_come_and_a_server_that_dies(lab):
         assert "web-02" in lab.logs("--all", "-n", "5", check=1)
         lab.call("start", "web-02")
         follower.wait("web-02: the log goes on", seconds=60)
+        harness.wait_for(lambda: lab.states()["web-02"] == "ready", 60, "power on")
     finally:
         follower.end()
