@@ -224,6 +224,8 @@ class Page {
       button.addEventListener("click", () => this.setSpan(span));
       spans.append(button);
     });
+    /* the end of the stream that follows is no news then, and nothing more is asked for */
+    $("#logout").addEventListener("submit", () => this.live.close());
     $("#live").addEventListener("click", () => this.setSpan(this.span));
     $("#theme").addEventListener("click", () => this.nextTheme());
     $("#help").addEventListener("click", () => $("#keys").showModal());
