@@ -200,8 +200,7 @@ enum err peer_connect_here(struct text state, enum peer_service service, int64_t
     static const char *const names[] = {
         [PEER_DATABASE] = PEER_DATABASE_SOCKET, [PEER_ACME] = PEER_ACME_SOCKET,
         [PEER_MONITOR] = PEER_MONITOR_SOCKET,   [PEER_COMMANDS] = PEER_COMMAND_SOCKET,
-        [PEER_LOGS] = PEER_LOGS_SOCKET,
-        [PEER_FIREWALL] = PEER_FIREWALL_SOCKET,
+        [PEER_LOGS] = PEER_LOGS_SOCKET,         [PEER_FIREWALL] = PEER_FIREWALL_SOCKET,
     };
     peer_stream_init(stream_out, -1, timeout_ms);
     return connect_path(state, names[service], &stream_out->fd, why);
