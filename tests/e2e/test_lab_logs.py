@@ -1,10 +1,8 @@
 """`trilith logs` over the servers of a site: by the id of a request, by status, as lines come, and
 when a server dies meanwhile."""
-import contextlib
 import json
 import os
 import re
-import signal
 import subprocess
 import threading
 
@@ -66,13 +64,10 @@ class Follower:
                          seconds, f"{words} in {self.lines[-10:]}")
 
     def end(self):
-        for pid in reversed(harness.tree(self.process.pid)):  # the command behind `lab exec` first
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
+        self.process.terminate()
         self.process.wait()
         harness.RUNNING.discard(self.process.pid)
         self.reader.join(5)
-        self.process.stdout.close()
 
 
 @pytest.fixture(scope="module")
