@@ -279,6 +279,7 @@ int logs_all(const struct target *target, const char *server, const struct logs_
     if (all.count == 0 || all.state == NULL) {
         complain("%s: the site file has no server '%s'", target->site,
                  server != NULL ? server : "");
+        memory_free(all.sources);
         json_decref(here);
         return CLI_FAILED;
     }

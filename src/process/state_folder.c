@@ -275,15 +275,27 @@ static enum err take_lock(struct state_folder *folder, struct why *why)
     return OK;
 }
 
-static void remove_sockets(const char *run)
+/* Those in the folder, and in the folders of roles below it. fd is closed. */
+static void remove_sockets_in(int fd, bool is_top)
 {
-    DIR *folder = opendir(run);
+    DIR *folder = fd >= 0 ? fdopendir(fd) : NULL;
     struct dirent *entry;
-    while (folder != NULL && (entry = readdir(folder)) != NULL)
+    while (folder != NULL && (entry = readdir(folder)) != NULL) {
         if (text_ends_with(text_of(entry->d_name), T(".sock")))
-            unlinkat(dirfd(folder), entry->d_name, 0);
+            unlinkat(fd, entry->d_name, 0);
+        else if (is_top && entry->d_name[0] != '.')
+            remove_sockets_in(
+                openat(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), false);
+    }
     if (folder != NULL)
         closedir(folder);
+    else
+        fd_close(&fd);
+}
+
+static void remove_sockets(const char *run)
+{
+    remove_sockets_in(open(run, O_RDONLY | O_DIRECTORY | O_CLOEXEC), true);
 }
 
 static enum err clean_run(struct state_folder *folder, struct why *why)
