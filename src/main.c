@@ -375,24 +375,15 @@ static void explain(const struct cli_question *question, struct buffer *out)
 
 int main(int argc, char **argv)
 {
-    static const struct role *const roles[] = { &firewall_role,
-                                                &peer_role,
-                                                &database_role,
-                                                &keeper_role,
-                                                &replication_role,
-                                                &sql_role,
-                                                &app_role,
-                                                &command_role,
-                                                &php_role,
-                                                &health_process_role,
-                                                &acme_role,
-                                                &edge_role,
-                                                &dns_role,
-                                                &agent_role,
-                                                &monitor_role,
-                                                &notify_role,
-                                                &figures_role,
-                                                NULL };
+    static const struct role *const roles[] = { &firewall_role,    &peer_role,
+                                                &database_role,    &keeper_role,
+                                                &replication_role, &sql_role,
+                                                &app_role,         &command_role,
+                                                &php_role,         &health_process_role,
+                                                &acme_role,        &edge_role,
+                                                &dns_role,         &agent_role,
+                                                &monitor_role,     &notify_role,
+                                                &figures_role,     NULL };
     static const struct cli_tool tools[] = {
         { "lab", "up|down|...", "Run the whole topology of a site on this machine", lab_usage,
           lab_command },
