@@ -72,8 +72,8 @@ class Lab:
     def is_gone(self):
         return not self.run_folder.exists() and not self.processes() and not self.cgroups()
 
-    def end(self):
-        """Whatever the test did to it: afterwards nothing of it is there."""
+    def end(self, seconds=30, check=0):
+        """Whatever the test did to it: so long afterwards nothing of it is there."""
         if self.run_folder.exists():
-            self.call("down", check=None)
-        harness.wait_for(self.is_gone, 30, f"nothing of the lab {self.name} is left")
+            self.call("down", check=check)
+        harness.wait_for(self.is_gone, seconds, f"nothing of the lab {self.name} is left")

@@ -35,7 +35,7 @@ def lab(workshop):
     workshop.write("site.yaml", SITE.replace("NAME", here.name))
     workshop.write("app/who.py", APP)
     yield here
-    here.end()
+    here.end(20)
 
 
 def ask(lab, server, count=4):

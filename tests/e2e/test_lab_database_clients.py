@@ -217,7 +217,7 @@ def tier(module_workshop):
         here.sql("web-01", "CREATE TABLE shop.ids (id VARCHAR(64) PRIMARY KEY, v LONGTEXT)")
         yield here
     finally:
-        here.end()
+        here.end(10)
         subprocess.run(["umount", here.disk], check=True)
 
 

@@ -218,7 +218,7 @@ def tier(module_workshop):
         here.sql("web-01", "CREATE TABLE shop.ids (id VARCHAR(64) PRIMARY KEY)")
         yield here
     finally:  # a start that failed must not leave its lab either
-        here.end()
+        here.end(10)
 
 
 ASK = """

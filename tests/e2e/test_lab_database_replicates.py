@@ -175,7 +175,7 @@ def tier(module_workshop):
         lab.wait_equal()
         yield lab
     finally:
-        lab.end()
+        lab.end(15, check=None)
 
 
 def test_a_replica_sets_itself_up(tier):

@@ -86,7 +86,7 @@ class Load:
 def lab(workshop):
     here = Site(workshop)
     yield here
-    here.end()
+    here.end(20)
 
 
 def served(answers, begin, end, name):
